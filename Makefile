@@ -1,0 +1,46 @@
+.PHONY: install demo test check format lint types contracts schemas clean help
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+help:  ## what each word does
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
+	@touch $@
+
+install: $(STAMP)  ## make .venv with everything a developer needs
+
+demo: $(STAMP)  ## start the service, train on real digits, print the payload
+	@$(BIN)/pytorch-trainer demo
+
+test: $(STAMP)  ## run every test
+	@$(BIN)/python -m pytest -q
+
+format: $(STAMP)  ## rewrite the code in the house format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lint: $(STAMP)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+types: $(STAMP)
+	@$(BIN)/mypy
+
+contracts: $(STAMP)
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	@$(BIN)/python -m schemas.generate --check
+
+schemas: $(STAMP)  ## write schemas/json from the typed models
+	@$(BIN)/python -m schemas.generate
+
+check: lint types contracts test  ## everything CI checks
+
+clean:  ## remove what the build made
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""The service: accepts, queues, supervises, streams. Never imports torch, numpy, pandas or mlflow."""

@@ -1,0 +1,54 @@
+"""What the service hands a worker, and what the worker leaves: the two files of an attempt.
+
+An attempt's folder holds ``assignment.json`` (written before the worker starts), ``events.jsonl`` (appended by
+the worker), ``worker.log`` (its standard output and error), ``stop.json`` (only when it was asked to stop) and
+``outcome.json`` (written atomically, last).
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.base import Document
+from schemas.request import TrainingRequest
+from schemas.result import Artifact, Tracking, TrainingError
+
+ASSIGNMENT_FILE = "assignment.json"
+EVENTS_FILE = "events.jsonl"
+LOG_FILE = "worker.log"
+OUTCOME_FILE = "outcome.json"
+LOCK_FILE = "lock"
+STOP_FILE = "stop.json"
+
+
+class StopOrder(Document):
+    """Why a worker is asked to stop; written beside the assignment before SIGTERM is sent."""
+
+    reason: Literal["cancelled", "timeout"]
+
+
+class Assignment(Document):
+    """Everything one attempt needs. All paths are absolute."""
+
+    job_id: str
+    attempt: Annotated[int, Field(ge=1, description="The fence: a later attempt has a higher number.")]
+    request: Annotated[TrainingRequest, Field(description="Validated, every default filled in, paths absolute.")]
+    engine: str
+    workspace: str
+    model_snapshot: Annotated[str, Field(description="Copy of the model file made at submit; this is what runs.")]
+    model_sha256: str
+    job_folder: str
+    attempt_folder: str
+    run_folder: Annotated[str, Field(description="Where checkpoints, metrics.csv and artifacts go.")]
+    devices: Annotated[list[str], Field(min_length=1, description='One per rank: "cpu" or "cuda:0".')]
+    mlflow_uri: Annotated[str | None, Field(default=None, description="Absent: not tracked in MLflow.")]
+    git_commit: str | None = None
+
+
+class Outcome(Document):
+    """How an attempt ended. What happened on the way is in its events."""
+
+    state: Literal["succeeded", "early_stopped", "failed", "cancelled"]
+    error: TrainingError | None = None
+    artifacts: Annotated[list[Artifact], Field(default_factory=list)]
+    tracking: Annotated[list[Tracking], Field(default_factory=list)]

@@ -1,0 +1,30 @@
+"""When checkpoints are written, where, and from which one a run starts."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.base import Document
+from schemas.metrics import MONITOR_PATTERN
+
+
+class CheckpointConfig(Document):
+    """Checkpoints of a run. ``last`` and ``best`` are always kept."""
+
+    save_dir: Annotated[
+        str | None,
+        Field(default=None, min_length=1, description="Folder under which the run's folder (named by the job) is made; absent: the job's own folder."),
+    ]
+    save_every: Annotated[int, Field(default=1, ge=1, description="Epochs between two checkpoints.")]
+    save_every_steps: Annotated[
+        int | None, Field(default=None, ge=1, description="Also save after every so many optimizer steps, in mid-epoch.")
+    ]
+    keep_last: Annotated[int, Field(default=2, ge=1, le=10_000, description="How many of the newest checkpoints stay, beside the best.")]
+    monitor: Annotated[
+        str | None, Field(default=None, pattern=MONITOR_PATTERN, description="Metric that names the best; absent: earlyStopping's, else valLoss.")
+    ]
+    mode: Annotated[Literal["min", "max"] | None, Field(default=None, description="Absent: min for losses and errors, else max.")]
+    resume_from: Annotated[
+        str | None,
+        Field(default=None, min_length=1, description="A checkpoint folder, a run's folder, or latest (the newest under saveDir)."),
+    ]

@@ -1,0 +1,53 @@
+"""Problems (RFC 9457): every reason a request was refused, at once, each with its fix."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from schemas.base import Document
+from schemas.failures import Recovery
+
+
+class PatchOperation(Document):
+    """One operation of a JSON Patch (RFC 6902)."""
+
+    op: Literal["add", "remove", "replace"]
+    path: str
+    value: Any = None
+
+
+class NextAction(Document):
+    """The call to make next."""
+
+    operation: Annotated[str, Field(description="operationId of the HTTP API, also the name of the tool or command.")]
+    arguments: Annotated[dict[str, Any], Field(default_factory=dict)]
+    after_seconds: Annotated[float, Field(default=0, ge=0)]
+
+
+class RequestError(Document):
+    """One thing wrong with a request."""
+
+    pointer: Annotated[str, Field(description="JSON pointer of the place.")]
+    code: Annotated[str, Field(description="required, unknown_property, wrong_type, not_allowed, out_of_range, not_found, outside_workspace ...")]
+    message: str
+    got: Annotated[Any, Field(default=None, description="The value found, shortened.")]
+    expected: str | None = None
+    allowed: list[Any] | None = None
+    suggestion: str | None = None
+    fix: Annotated[list[PatchOperation] | None, Field(default=None, description="JSON Patch that makes this place valid.")]
+
+
+class Problem(Document):
+    """An ``application/problem+json`` document."""
+
+    type: Annotated[str, Field(default="about:blank")]
+    title: str
+    status: Annotated[int, Field(ge=400, le=599)]
+    detail: str
+    code: str
+    retryable: bool
+    recovery: Recovery
+    next_action: NextAction | None = None
+    errors: Annotated[list[RequestError], Field(default_factory=list)]
+    suggested_input: Annotated[Any, Field(default=None, description="The input with all fixes applied, when that makes it valid.")]
+    allowed_actions: list[str] | None = None

@@ -1,0 +1,41 @@
+"""The request: one JSON that says everything about a run."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from schemas.base import Document
+from schemas.checkpointing import CheckpointConfig
+from schemas.data import DataConfig
+from schemas.engines import EngineName
+from schemas.model import ModelConfig
+from schemas.tracking import TrackingConfig
+from schemas.training import TrainingConfig
+
+Label = Annotated[str, Field(max_length=256)]
+
+
+class Limits(Document):
+    """Bounds on a whole job."""
+
+    max_seconds: Annotated[
+        float | None,
+        Field(default=None, gt=0, le=31_536_000, description="Longest running time; at the end the job fails with code timeout, its last checkpoint kept."),
+    ]
+
+
+class TrainingRequest(Document):
+    """One training run."""
+
+    model_path: Annotated[str, Field(min_length=1, description="Path to model definition file")]
+    data_config: Annotated[DataConfig, Field(description=DataConfig.__doc__)]
+    training_config: Annotated[TrainingConfig, Field(description=TrainingConfig.__doc__)]
+    checkpoint_config: Annotated[CheckpointConfig, Field(default_factory=CheckpointConfig, validate_default=True)]
+    engine: Annotated[EngineName | None, Field(default=None, description="Absent: by what the model file imports.")]
+    model_settings: Annotated[ModelConfig, Field(default_factory=ModelConfig, validate_default=True, alias="modelConfig")]
+    tracking_config: Annotated[TrackingConfig, Field(default_factory=TrackingConfig, validate_default=True)]
+    limits: Annotated[Limits, Field(default_factory=Limits, validate_default=True)]
+    labels: Annotated[
+        dict[Annotated[str, Field(max_length=64)], Label],
+        Field(default_factory=dict, max_length=64, description="Free-form labels, string to string; nothing reads them but people."),
+    ]

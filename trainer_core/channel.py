@@ -1,0 +1,62 @@
+"""The channel: the only way a run speaks. Typed events in, whole JSON lines appended to the attempt's event file."""
+
+import json
+import math
+import os
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+from schemas.events import Alert, EventData
+
+# Events after which the machine may lose power and the file must still hold them.
+_SYNCED = frozenset({"checkpoint.saved", "run.finalizing"})
+
+
+def finite(value: float) -> float | None:
+    """``value``, or None where it is NaN or infinite: what could not be measured is left out of JSON."""
+    return float(value) if math.isfinite(value) else None
+
+
+class Channel:
+    """Speaks to nobody; keeps what was said. The channel of tests, and of every rank but the first."""
+
+    def __init__(self) -> None:
+        self.said: list[EventData] = []
+
+    def emit(self, data: EventData) -> None:
+        """Say one event."""
+        self.said.append(data)
+
+    def warn(self, code: str, message: str, *, remedy: str | None = None, **evidence: object) -> None:
+        """Say an alert of level ``warning``; it also stands in the payload."""
+        self.emit(Alert(code=code, level="warning", message=message, remedy=remedy, evidence=evidence))
+
+    def close(self) -> None:
+        """Nothing more will be said."""
+
+
+class FileChannel(Channel):
+    """Appends each event as one line, in one write: a reader never sees half of one, but for the last after a crash."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock = threading.Lock()
+
+    def emit(self, data: EventData) -> None:
+        """Append one event; raises OSError when the disk is full."""
+        line = {
+            "type": data.event_type,
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "data": data.to_json(),
+        }
+        text = json.dumps(line, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+        with self._lock:
+            os.write(self._file, text.encode("utf-8", "replace"))
+            if data.event_type in _SYNCED:
+                os.fsync(self._file)
+
+    def close(self) -> None:
+        """Make what was said durable."""
+        os.fsync(self._file)
+        os.close(self._file)

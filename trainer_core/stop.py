@@ -1,0 +1,30 @@
+"""Asked to stop: SIGTERM sets a flag that the run looks at between two steps."""
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+from schemas.assignment import STOP_FILE, StopOrder
+
+
+class Stop:
+    """Whether, and why, this process was asked to stop."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def listen(self) -> None:
+        """Take SIGTERM as a request to stop at the next step. Only in the main thread of a worker process."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.requested = True
+
+    @staticmethod
+    def reason(attempt_folder: Path) -> Literal["cancelled", "timeout"]:
+        """Why the service asked; ``cancelled`` when it left no order (a person sent the signal)."""
+        try:
+            return StopOrder.model_validate_json((attempt_folder / STOP_FILE).read_bytes()).reason
+        except FileNotFoundError:
+            return "cancelled"

@@ -1,0 +1,86 @@
+"""The worker's entry: ``python -m trainer_core.worker ATTEMPT_FOLDER``.
+
+Reads the assignment, opens the channel, goes through the engine's door, and leaves one outcome file, whatever
+happened. The job's lock is inherited as an open file (held before this process existed, freed by the kernel
+however it ends), so the service may restart meanwhile and find the job alive.
+"""
+
+import errno
+import os
+import platform
+import sys
+import traceback
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import cast
+
+from schemas.assignment import ASSIGNMENT_FILE, EVENTS_FILE, OUTCOME_FILE, Assignment, Outcome
+from schemas.engines import EngineName
+from schemas.events import JobStarted
+from trainer_core import registry
+from trainer_core.channel import Channel, FileChannel
+from trainer_core.failure import Failure
+from trainer_core.files import write_atomically
+from trainer_core.stop import Stop
+from trainer_core.trackers.process import TrackerProcess
+
+_PACKAGES = ("pytorch-trainer", "torch", "numpy", "scikit-learn", "mlflow")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the installed libraries a run depends on, read without importing them."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def run(assignment: Assignment, channel: Channel, stop: Stop) -> Outcome:
+    """One attempt, from the engine's door to its outcome. This is the worker's one broad ``except``."""
+    try:
+        ending = registry.door(cast(EngineName, assignment.engine))(assignment, channel, stop)
+    except Failure as failure:
+        return Outcome(state="failed", error=failure.error)
+    except MemoryError as error:
+        return Outcome(state="failed", error=Failure("out_of_memory", "The worker ran out of memory.", detail=str(error)).error)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        failure = Failure("disk_full" if full else "internal", f"{error.strerror}: {error.filename}", detail=traceback.format_exc())
+        return Outcome(state="failed", error=failure.error)
+    except Exception as error:
+        traceback.print_exc()
+        failure = Failure("internal", f"The worker met an unexpected {type(error).__name__}.", detail=traceback.format_exc())
+        return Outcome(state="failed", error=failure.error)
+    if ending.state != "stopped":
+        return Outcome(state=ending.state, artifacts=ending.artifacts)
+    if stop.reason(Path(assignment.attempt_folder)) == "timeout":
+        limit = assignment.request.limits.max_seconds
+        failure = Failure("timeout", f"The job ran longer than limits.maxSeconds ({limit:g} s) and was stopped.")
+        return Outcome(state="failed", error=failure.error, artifacts=ending.artifacts)
+    cancelled = Failure("cancelled", "The job was cancelled; its last checkpoint is kept.")
+    return Outcome(state="cancelled", error=cancelled.error, artifacts=ending.artifacts)
+
+
+def main(attempt_folder: Path) -> int:
+    """Run the assignment found in ``attempt_folder``; exit status 0 whenever an outcome was written."""
+    stop = Stop()
+    stop.listen()
+    assignment = Assignment.model_validate_json((attempt_folder / ASSIGNMENT_FILE).read_bytes())
+    os.chdir(assignment.workspace)
+    channel = FileChannel(attempt_folder / EVENTS_FILE)
+    channel.emit(
+        JobStarted(pid=os.getpid(), engine=assignment.engine, devices=assignment.devices, versions=versions())
+    )
+    tracker = TrackerProcess.start(assignment)
+    outcome = run(assignment, channel, stop)
+    outcome = outcome.model_copy(update={"tracking": tracker.finish(outcome, channel)})
+    channel.close()
+    write_atomically(attempt_folder / OUTCOME_FILE, outcome.model_dump_json(by_alias=True, exclude_none=True).encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
