@@ -1,0 +1,76 @@
+"""Settings of the service: the one place of ``app`` that reads the environment."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from platformdirs import user_data_path
+
+DEFAULT_PORT = 8000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where things are and how much may run. ``from_environment`` reads the ``PT_`` variables."""
+
+    home: Path
+    workspace: Path
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    devices: tuple[str, ...] = ("cpu",)
+    slots: int = 1
+    mlflow_uri: str | None = None
+    auth: bool = True
+    cancel_grace_seconds: float = 20.0
+    keep_alive_seconds: float = 15.0
+    max_body_bytes: int = 1024 * 1024
+    max_queued_jobs: int = 10_000
+    allowed_hosts: tuple[str, ...] = field(default=("127.0.0.1", "localhost", "[::1]"))
+
+    @staticmethod
+    def from_environment() -> "Settings":
+        """Defaults, overridden by ``PT_HOME``, ``PT_WORKSPACE``, ``PT_HOST``, ``PT_PORT``, ``PT_DEVICES``,
+        ``PT_SLOTS`` and ``PT_MLFLOW_URI`` (``off`` for no MLflow). Raises ValueError naming a variable that is wrong."""
+        home = Path(os.environ.get("PT_HOME") or user_data_path("pytorch-trainer", appauthor=False)).expanduser().resolve()
+        workspace = Path(os.environ.get("PT_WORKSPACE") or ".").expanduser().resolve()
+        mlflow = os.environ.get("PT_MLFLOW_URI") or f"sqlite:///{home / 'mlflow.db'}"
+        return Settings(
+            home=home,
+            workspace=workspace,
+            host=os.environ.get("PT_HOST") or "127.0.0.1",
+            port=_whole_number("PT_PORT", DEFAULT_PORT, 0, 65535),
+            devices=_devices(os.environ.get("PT_DEVICES") or "auto"),
+            slots=_whole_number("PT_SLOTS", 1, 1, 1024),
+            mlflow_uri=None if mlflow == "off" else mlflow,
+        )
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.home / "pytorch-trainer.db"
+
+    @property
+    def jobs(self) -> Path:
+        """The folder with one folder per job."""
+        return self.home / "jobs"
+
+
+def _whole_number(name: str, default: int, low: int, high: int) -> int:
+    text = os.environ.get(name)
+    if not text:
+        return default
+    if not text.isdecimal() or not low <= int(text) <= high:
+        raise ValueError(f"{name}={text!r}: expected a whole number from {low} to {high}")
+    return int(text)
+
+
+def _devices(text: str) -> tuple[str, ...]:
+    """``auto``: every NVIDIA device file found, else ``cpu``; else a comma-separated list such as ``cuda:0,cuda:1``."""
+    if text == "auto":
+        found = sorted(int(path.name[6:]) for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdecimal())
+        return tuple(f"cuda:{index}" for index, _ in enumerate(found)) or ("cpu",)
+    devices = tuple(part.strip() for part in text.split(",") if part.strip())
+    wrong = [name for name in devices if name != "cpu" and not (name.startswith("cuda:") and name[5:].isdecimal())]
+    if wrong or not devices:
+        raise ValueError(f"PT_DEVICES={text!r}: expected auto, cpu, or a list such as cuda:0,cuda:1")
+    return devices

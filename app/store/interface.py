@@ -1,0 +1,116 @@
+"""What a store of jobs promises. Callers know this interface; only what stands beside it speaks SQL."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from schemas.events import Event, EventData, WorkerLine
+from schemas.job import JobState, Progress
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job to be accepted."""
+
+    job_id: str
+    request: dict[str, Any]
+    input_sha256: str
+    engine: str
+    labels: dict[str, str]
+    devices: int
+    idempotency_key: str | None
+    model_sha256: str
+    git_commit: str | None
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """A job as stored. Times are RFC 3339, UTC."""
+
+    job_id: str
+    state: JobState
+    reason_code: str | None
+    reason_message: str | None
+    request: dict[str, Any]
+    input_sha256: str
+    model_sha256: str
+    git_commit: str | None
+    engine: str
+    labels: dict[str, str]
+    devices: int
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    attempt: int
+    last_seq: int
+    progress: Progress
+    payload: dict[str, Any] | None
+    assigned: tuple[str, ...] = field(default=())
+
+
+class KeyConflict(Exception):
+    """The idempotency key was used before, with another body; ``job_id`` is that job."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id)
+        self.job_id = job_id
+
+
+class IllegalTransition(Exception):
+    """The job is in a state from which this is not allowed."""
+
+    def __init__(self, row: JobRow, wanted: JobState) -> None:
+        super().__init__(f"{row.job_id} is {row.state}, not to be {wanted}")
+        self.row = row
+
+
+class Store(Protocol):
+    """Jobs and their events. Every method is one transaction, durable when it returns, safe from any thread."""
+
+    def accept(self, job: NewJob) -> tuple[JobRow, bool]:
+        """Store a job as queued with its event 0. With a key seen before and the same input: that job, and False.
+
+        Raises KeyConflict when the key was used with another input.
+        """
+
+    def get(self, job_id: str) -> JobRow | None:
+        """The job, or None."""
+
+    def list(self, *, states: Sequence[JobState] = (), label: tuple[str, str] | None = None, before: str | None = None, limit: int = 50) -> Sequence[JobRow]:
+        """Jobs, newest first, older than the job id ``before``."""
+
+    def position(self, job_id: str) -> int:
+        """Jobs ahead of this one in the queue."""
+
+    def claim(self, job_id: str, assigned: Sequence[str]) -> JobRow | None:
+        """Take a queued job for a new attempt (queued to preparing, attempt + 1), or None when it is taken or gone."""
+
+    def queue(self, limit: int) -> Sequence[JobRow]:
+        """Queued jobs, oldest first."""
+
+    def active(self) -> Sequence[JobRow]:
+        """Jobs that have a worker, or had one when the service died."""
+
+    def offset(self, job_id: str, attempt: int) -> int:
+        """Bytes of the attempt's event file already stored."""
+
+    def ingest(self, job_id: str, attempt: int, lines: Sequence[WorkerLine], offset: int) -> Sequence[Event]:
+        """Store a worker's lines and the offset after them, and apply the transitions they imply.
+
+        Nothing is stored for an attempt that is no longer the job's (the fence), or for a settled job.
+        """
+
+    def say(self, job_id: str, data: EventData, *, state: JobState | None = None, reason: tuple[str, str] | None = None) -> Event:
+        """Store an event of the service and, in the same transaction, a transition. Raises IllegalTransition."""
+
+    def requeue(self, job_id: str, attempt: int) -> bool:
+        """Put a job whose attempt never started back into the queue; False when the fence has moved on."""
+
+    def settle(self, job_id: str, attempt: int, state: JobState, payload: dict[str, Any], reason: tuple[str, str] | None) -> bool:
+        """Record the result and job.completed, once; False when the job is settled already or the fence has moved on."""
+
+    def events(self, job_id: str, after: int, limit: int = 1000) -> Sequence[Event]:
+        """Events with seq greater than ``after``, in order."""
+
+    def close(self) -> None:
+        """Release the files."""
