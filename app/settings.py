@@ -31,7 +31,9 @@ class Settings:
     def from_environment() -> "Settings":
         """Defaults, overridden by ``PT_HOME``, ``PT_WORKSPACE``, ``PT_HOST``, ``PT_PORT``, ``PT_DEVICES``,
         ``PT_SLOTS`` and ``PT_MLFLOW_URI`` (``off`` for no MLflow). Raises ValueError naming a variable that is wrong."""
-        home = Path(os.environ.get("PT_HOME") or user_data_path("pytorch-trainer", appauthor=False)).expanduser().resolve()
+        home = (
+            Path(os.environ.get("PT_HOME") or user_data_path("pytorch-trainer", appauthor=False)).expanduser().resolve()
+        )
         workspace = Path(os.environ.get("PT_WORKSPACE") or ".").expanduser().resolve()
         mlflow = os.environ.get("PT_MLFLOW_URI") or f"sqlite:///{home / 'mlflow.db'}"
         return Settings(

@@ -41,7 +41,7 @@ class Assignment(Document):
     attempt_folder: str
     run_folder: Annotated[str, Field(description="Where checkpoints, metrics.csv and artifacts go.")]
     devices: Annotated[list[str], Field(min_length=1, description='One per rank: "cpu" or "cuda:0".')]
-    mlflow_uri: Annotated[str | None, Field(default=None, description="Absent: not tracked in MLflow.")]
+    mlflow_uri: Annotated[str | None, Field(description="Absent: not tracked in MLflow.")] = None
     git_commit: str | None = None
 
 
@@ -50,5 +50,5 @@ class Outcome(Document):
 
     state: Literal["succeeded", "early_stopped", "failed", "cancelled"]
     error: TrainingError | None = None
-    artifacts: Annotated[list[Artifact], Field(default_factory=list)]
-    tracking: Annotated[list[Tracking], Field(default_factory=list)]
+    artifacts: list[Artifact] = Field(default_factory=list)
+    tracking: list[Tracking] = Field(default_factory=list)

@@ -13,18 +13,28 @@ class CheckpointConfig(Document):
 
     save_dir: Annotated[
         str | None,
-        Field(default=None, min_length=1, description="Folder under which the run's folder (named by the job) is made; absent: the job's own folder."),
-    ]
-    save_every: Annotated[int, Field(default=1, ge=1, description="Epochs between two checkpoints.")]
+        Field(
+            min_length=1,
+            description="Folder under which the run's folder (named by the job) is made; absent: the job's own folder.",
+        ),
+    ] = None
+    save_every: Annotated[int, Field(ge=1, description="Epochs between two checkpoints.")] = 1
     save_every_steps: Annotated[
-        int | None, Field(default=None, ge=1, description="Also save after every so many optimizer steps, in mid-epoch.")
-    ]
-    keep_last: Annotated[int, Field(default=2, ge=1, le=10_000, description="How many of the newest checkpoints stay, beside the best.")]
+        int | None, Field(ge=1, description="Also save after every so many optimizer steps, in mid-epoch.")
+    ] = None
+    keep_last: Annotated[
+        int, Field(ge=1, le=10000, description="How many of the newest checkpoints stay, beside the best.")
+    ] = 2
     monitor: Annotated[
-        str | None, Field(default=None, pattern=MONITOR_PATTERN, description="Metric that names the best; absent: earlyStopping's, else valLoss.")
-    ]
-    mode: Annotated[Literal["min", "max"] | None, Field(default=None, description="Absent: min for losses and errors, else max.")]
+        str | None,
+        Field(
+            pattern=MONITOR_PATTERN, description="Metric that names the best; absent: earlyStopping's, else valLoss."
+        ),
+    ] = None
+    mode: Annotated[Literal["min", "max"] | None, Field(description="Absent: min for losses and errors, else max.")] = (
+        None
+    )
     resume_from: Annotated[
         str | None,
-        Field(default=None, min_length=1, description="A checkpoint folder, a run's folder, or latest (the newest under saveDir)."),
-    ]
+        Field(min_length=1, description="A checkpoint folder, a run's folder, or latest (the newest under saveDir)."),
+    ] = None

@@ -15,24 +15,21 @@ class Preprocessing(Document):
     image_size: Annotated[
         list[Annotated[int, Field(ge=1, le=8192)]] | None,
         Field(
-            default=None,
             min_length=2,
             max_length=2,
             description="[height, width] every image is resized to; absent: the most common size in the training data.",
         ),
-    ]
+    ] = None
     image_mode: Annotated[
         Literal["L", "RGB"] | None,
-        Field(default=None, description="L (one channel) or RGB; absent: L when every image is grey, else RGB."),
-    ]
+        Field(description="L (one channel) or RGB; absent: L when every image is grey, else RGB."),
+    ] = None
     standardize: Annotated[
         bool,
         Field(
-            default=True,
-            description="Tables: numeric columns to zero mean and unit variance. Images: pixels to [0, 1], "
-            "then each channel to zero mean and unit variance.",
+            description="Tables: numeric columns to zero mean and unit variance. Images: pixels to [0, 1], then each channel to zero mean and unit variance."
         ),
-    ]
+    ] = True
 
 
 class DataConfig(Document):
@@ -42,55 +39,50 @@ class DataConfig(Document):
     val_path: Annotated[
         str | None,
         Field(
-            default=None,
             min_length=1,
             description="Folder or file with the validation samples; absent: a part of the training samples is held out.",
         ),
-    ]
+    ] = None
     batch_size: Annotated[
         int | None,
         Field(
-            default=None,
             ge=1,
-            le=1_000_000,
-            description="Samples per forward pass over all devices together; absent: 32, or fewer for a large model. "
-            "One optimizer step sees batchSize x gradientAccumulation samples.",
+            le=1000000,
+            description="Samples per forward pass over all devices together; absent: 32, or fewer for a large model. One optimizer step sees batchSize x gradientAccumulation samples.",
         ),
-    ]
+    ] = None
     num_workers: Annotated[
         int | None,
         Field(
-            default=None,
             ge=0,
             le=256,
             description="Loader processes for data that do not fit in memory; absent: as many as the machine has cores to spare.",
         ),
-    ]
+    ] = None
     format: Annotated[
         DataFormat | None,
         Field(
-            default=None,
-            description="Absent: build_dataset of the model file when it defines one, else by what trainPath is: "
-            "a folder of class folders, or the file's suffix.",
+            description="Absent: build_dataset of the model file when it defines one, else by what trainPath is: a folder of class folders, or the file's suffix."
         ),
-    ]
+    ] = None
     target: Annotated[
         str | None,
-        Field(default=None, min_length=1, description="Target column (tables) or array name (tensors); absent: the last column, or y."),
-    ]
+        Field(
+            min_length=1, description="Target column (tables) or array name (tensors); absent: the last column, or y."
+        ),
+    ] = None
     features: Annotated[
-        list[str] | None,
-        Field(default=None, min_length=1, description="Columns to learn from; absent: all but the target."),
-    ]
+        list[str] | None, Field(min_length=1, description="Columns to learn from; absent: all but the target.")
+    ] = None
     val_split: Annotated[
-        float, Field(default=0.2, gt=0, lt=1, description="Share held out for validation when valPath is absent.")
-    ]
+        float, Field(gt=0, lt=1, description="Share held out for validation when valPath is absent.")
+    ] = 0.2
     split_method: Annotated[
         Literal["stratified", "random"],
-        Field(default="stratified", description="How the held-out share is drawn; stratified falls back to random for regression."),
-    ]
-    shuffle: Annotated[bool, Field(default=True, description="Draw a new order of the training samples each epoch.")]
+        Field(description="How the held-out share is drawn; stratified falls back to random for regression."),
+    ] = "stratified"
+    shuffle: Annotated[bool, Field(description="Draw a new order of the training samples each epoch.")] = True
     eval_batch_size: Annotated[
-        int | None, Field(default=None, ge=1, le=1_000_000, description="Samples per evaluation pass; absent: twice batchSize.")
-    ]
-    preprocessing: Annotated[Preprocessing, Field(default_factory=Preprocessing, validate_default=True)]
+        int | None, Field(ge=1, le=1000000, description="Samples per evaluation pass; absent: twice batchSize.")
+    ] = None
+    preprocessing: Preprocessing = Field(default_factory=Preprocessing)

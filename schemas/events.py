@@ -41,7 +41,9 @@ class RunResolved(EventData):
 
     event_type: ClassVar[str] = "run.resolved"
     resolved: dict[str, Any]
-    chosen: Annotated[dict[str, Any], Field(description="JSON pointer -> value, for what the request left open and the worker chose.")]
+    chosen: Annotated[
+        dict[str, Any], Field(description="JSON pointer -> value, for what the request left open and the worker chose.")
+    ]
 
 
 class ModelLoaded(EventData):
@@ -63,7 +65,9 @@ class DataLoaded(EventData):
     train_samples: Annotated[int, Field(ge=0)]
     val_samples: Annotated[int, Field(ge=0)]
     classes: list[str] | None = None
-    profile: Annotated[dict[str, Any], Field(default_factory=dict, description="Shapes, types, missing values, class counts.")]
+    profile: Annotated[dict[str, Any], Field(description="Shapes, types, missing values, class counts.")] = Field(
+        default_factory=dict
+    )
 
 
 class RunRestored(EventData):
@@ -94,14 +98,16 @@ class Step(EventData):
     epoch: int
     step: Annotated[int, Field(description="Optimizer steps done since the beginning of the run.")]
     total_steps: int
-    loss: Annotated[float | None, Field(default=None, description="Loss of the latest step; absent when not finite.")]
-    loss_average: Annotated[float | None, Field(default=None, description="Mean training loss of the epoch so far.")]
-    accuracy: Annotated[float | None, Field(default=None, description="Training accuracy of the epoch so far.")]
+    loss: Annotated[float | None, Field(description="Loss of the latest step; absent when not finite.")] = None
+    loss_average: Annotated[float | None, Field(description="Mean training loss of the epoch so far.")] = None
+    accuracy: Annotated[float | None, Field(description="Training accuracy of the epoch so far.")] = None
     learning_rate: float | None = None
-    grad_norm: Annotated[float | None, Field(default=None, description="Gradient norm before clipping.")]
+    grad_norm: Annotated[float | None, Field(description="Gradient norm before clipping.")] = None
     samples_per_second: float | None = None
     eta_seconds: float | None = None
-    memory_bytes: Annotated[int | None, Field(default=None, description="Peak device memory, or the worker's resident set on a CPU.")]
+    memory_bytes: Annotated[
+        int | None, Field(description="Peak device memory, or the worker's resident set on a CPU.")
+    ] = None
 
 
 class EpochCompleted(EventData, EpochRow):
@@ -131,7 +137,7 @@ class Alert(EventData):
     code: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     level: Literal["info", "warning", "error"]
     message: str
-    evidence: Annotated[dict[str, Any], Field(default_factory=dict)]
+    evidence: dict[str, Any] = Field(default_factory=dict)
     remedy: str | None = None
 
 
@@ -231,5 +237,3 @@ class Event(Document):
     def typed(self) -> EventData:
         """The data as its own class."""
         return EVENT_DATA[self.type].model_validate(self.data)
-
-

@@ -36,21 +36,51 @@ class FailureEntry:
 
 
 FAILURES: dict[FailureCode, FailureEntry] = {
-    "input_invalid": FailureEntry(False, "modify_and_retry", "Change the named property as the message says and submit again."),
-    "model_import_failed": FailureEntry(False, "modify_and_retry", "Mend the model file at the named line and submit again."),
-    "model_invalid": FailureEntry(False, "modify_and_retry", "Make the model file define what the message asks for, or set modelConfig."),
-    "data_not_found": FailureEntry(False, "modify_and_retry", "Correct the path; it is taken relative to the workspace."),
-    "data_invalid": FailureEntry(False, "modify_and_retry", "Mend the data at the named place, or choose other columns."),
-    "checkpoint_incompatible": FailureEntry(False, "modify_and_retry", "Resume with the model that wrote the checkpoint, or drop resumeFrom."),
-    "checkpoint_corrupt": FailureEntry(False, "modify_and_retry", "Resume from another checkpoint of the run, or drop resumeFrom."),
-    "out_of_memory": FailureEntry(False, "modify_and_retry", "Halve batchSize and double gradientAccumulation: the same training in less memory."),
-    "diverged": FailureEntry(False, "modify_and_retry", "Lower learningRate (try a tenth), keep gradientClipping, check the data for extreme values."),
-    "timeout": FailureEntry(False, "modify_and_retry", "Raise limits.maxSeconds and set checkpointConfig.resumeFrom to checkpointPath."),
-    "disk_full": FailureEntry(True, "ask_owner", "Free disk space, then submit again with resumeFrom set to checkpointPath."),
+    "input_invalid": FailureEntry(
+        False, "modify_and_retry", "Change the named property as the message says and submit again."
+    ),
+    "model_import_failed": FailureEntry(
+        False, "modify_and_retry", "Mend the model file at the named line and submit again."
+    ),
+    "model_invalid": FailureEntry(
+        False, "modify_and_retry", "Make the model file define what the message asks for, or set modelConfig."
+    ),
+    "data_not_found": FailureEntry(
+        False, "modify_and_retry", "Correct the path; it is taken relative to the workspace."
+    ),
+    "data_invalid": FailureEntry(
+        False, "modify_and_retry", "Mend the data at the named place, or choose other columns."
+    ),
+    "checkpoint_incompatible": FailureEntry(
+        False, "modify_and_retry", "Resume with the model that wrote the checkpoint, or drop resumeFrom."
+    ),
+    "checkpoint_corrupt": FailureEntry(
+        False, "modify_and_retry", "Resume from another checkpoint of the run, or drop resumeFrom."
+    ),
+    "out_of_memory": FailureEntry(
+        False, "modify_and_retry", "Halve batchSize and double gradientAccumulation: the same training in less memory."
+    ),
+    "diverged": FailureEntry(
+        False,
+        "modify_and_retry",
+        "Lower learningRate (try a tenth), keep gradientClipping, check the data for extreme values.",
+    ),
+    "timeout": FailureEntry(
+        False, "modify_and_retry", "Raise limits.maxSeconds and set checkpointConfig.resumeFrom to checkpointPath."
+    ),
+    "disk_full": FailureEntry(
+        True, "ask_owner", "Free disk space, then submit again with resumeFrom set to checkpointPath."
+    ),
     "hung": FailureEntry(True, "retry_unchanged", "Submit again with resumeFrom set to checkpointPath."),
-    "worker_lost": FailureEntry(True, "retry_unchanged", "Submit again with resumeFrom set to checkpointPath; read the log for the cause."),
+    "worker_lost": FailureEntry(
+        True, "retry_unchanged", "Submit again with resumeFrom set to checkpointPath; read the log for the cause."
+    ),
     "device_unavailable": FailureEntry(True, "modify_and_retry", "Ask for fewer devices, or wait until they are free."),
-    "quota_exceeded": FailureEntry(True, "ask_owner", "Wait for running jobs to end, or ask the owner to raise the limit."),
-    "cancelled": FailureEntry(False, "use_other_operation", "Resume with resumeFrom set to checkpointPath, if one was saved."),
+    "quota_exceeded": FailureEntry(
+        True, "ask_owner", "Wait for running jobs to end, or ask the owner to raise the limit."
+    ),
+    "cancelled": FailureEntry(
+        False, "use_other_operation", "Resume with resumeFrom set to checkpointPath, if one was saved."
+    ),
     "internal": FailureEntry(True, "ask_owner", "Report the message and the job's log."),
 }

@@ -54,7 +54,12 @@ def _event_schema() -> dict[str, Any]:
         definitions |= schema.pop("$defs", {})
         definitions[data.__name__] = schema
         branches.append({"properties": {"type": {"const": name}, "data": {"$ref": f"#/$defs/{data.__name__}"}}})
-    return {**base, "properties": {**base["properties"], "type": {"enum": list(EVENT_DATA)}}, "oneOf": branches, "$defs": definitions}
+    return {
+        **base,
+        "properties": {**base["properties"], "type": {"enum": list(EVENT_DATA)}},
+        "oneOf": branches,
+        "$defs": definitions,
+    }
 
 
 def documents() -> dict[str, dict[str, Any]]:

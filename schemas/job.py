@@ -73,7 +73,7 @@ class JobView(Document):
     started_at: str | None = None
     finished_at: str | None = None
     attempt: int
-    position: Annotated[int | None, Field(default=None, description="Jobs ahead in the queue, while queued.")]
+    position: Annotated[int | None, Field(description="Jobs ahead in the queue, while queued.")] = None
     progress: Progress
     last_seq: Annotated[int, Field(description="seq of the newest event.")]
     allowed_actions: list[str]

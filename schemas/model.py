@@ -15,10 +15,9 @@ class ModelConfig(Document):
     """
 
     class_name: Annotated[
-        str | None,
-        Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Class of the model file to construct."),
-    ]
+        str | None, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$", description="Class of the model file to construct.")
+    ] = None
     args: Annotated[
         dict[str, Any],
-        Field(default_factory=dict, description="Keyword arguments of build_model or of the class; checked against its signature."),
-    ]
+        Field(description="Keyword arguments of build_model or of the class; checked against its signature."),
+    ] = Field(default_factory=dict)

@@ -15,9 +15,11 @@ class Plan(Document):
     summary: str
     depth: Literal["schema", "paths"]
     engine: str | None = None
-    resolved: Annotated[dict[str, Any] | None, Field(default=None, description="The request with every default filled in.")]
-    defaulted: Annotated[list[str], Field(default_factory=list, description="JSON pointers of what was filled in.")]
-    problems: Annotated[list[RequestError], Field(default_factory=list)]
-    warnings: Annotated[list[RequestError], Field(default_factory=list)]
+    resolved: Annotated[dict[str, Any] | None, Field(description="The request with every default filled in.")] = None
+    defaulted: Annotated[list[str], Field(description="JSON pointers of what was filled in.")] = Field(
+        default_factory=list
+    )
+    problems: list[RequestError] = Field(default_factory=list)
+    warnings: list[RequestError] = Field(default_factory=list)
     suggested_input: Any = None
     next_action: NextAction | None = None

@@ -20,27 +20,32 @@ class NextAction(Document):
     """The call to make next."""
 
     operation: Annotated[str, Field(description="operationId of the HTTP API, also the name of the tool or command.")]
-    arguments: Annotated[dict[str, Any], Field(default_factory=dict)]
-    after_seconds: Annotated[float, Field(default=0, ge=0)]
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    after_seconds: Annotated[float, Field(ge=0)] = 0
 
 
 class RequestError(Document):
     """One thing wrong with a request."""
 
     pointer: Annotated[str, Field(description="JSON pointer of the place.")]
-    code: Annotated[str, Field(description="required, unknown_property, wrong_type, not_allowed, out_of_range, not_found, outside_workspace ...")]
+    code: Annotated[
+        str,
+        Field(
+            description="required, unknown_property, wrong_type, not_allowed, out_of_range, not_found, outside_workspace ..."
+        ),
+    ]
     message: str
-    got: Annotated[Any, Field(default=None, description="The value found, shortened.")]
+    got: Annotated[Any, Field(description="The value found, shortened.")] = None
     expected: str | None = None
     allowed: list[Any] | None = None
     suggestion: str | None = None
-    fix: Annotated[list[PatchOperation] | None, Field(default=None, description="JSON Patch that makes this place valid.")]
+    fix: Annotated[list[PatchOperation] | None, Field(description="JSON Patch that makes this place valid.")] = None
 
 
 class Problem(Document):
     """An ``application/problem+json`` document."""
 
-    type: Annotated[str, Field(default="about:blank")]
+    type: str = "about:blank"
     title: str
     status: Annotated[int, Field(ge=400, le=599)]
     detail: str
@@ -48,6 +53,8 @@ class Problem(Document):
     retryable: bool
     recovery: Recovery
     next_action: NextAction | None = None
-    errors: Annotated[list[RequestError], Field(default_factory=list)]
-    suggested_input: Annotated[Any, Field(default=None, description="The input with all fixes applied, when that makes it valid.")]
+    errors: list[RequestError] = Field(default_factory=list)
+    suggested_input: Annotated[
+        Any, Field(description="The input with all fixes applied, when that makes it valid.")
+    ] = None
     allowed_actions: list[str] | None = None

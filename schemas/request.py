@@ -20,8 +20,12 @@ class Limits(Document):
 
     max_seconds: Annotated[
         float | None,
-        Field(default=None, gt=0, le=31_536_000, description="Longest running time; at the end the job fails with code timeout, its last checkpoint kept."),
-    ]
+        Field(
+            gt=0,
+            le=31536000,
+            description="Longest running time; at the end the job fails with code timeout, its last checkpoint kept.",
+        ),
+    ] = None
 
 
 class TrainingRequest(Document):
@@ -30,12 +34,12 @@ class TrainingRequest(Document):
     model_path: Annotated[str, Field(min_length=1, description="Path to model definition file")]
     data_config: Annotated[DataConfig, Field(description=DataConfig.__doc__)]
     training_config: Annotated[TrainingConfig, Field(description=TrainingConfig.__doc__)]
-    checkpoint_config: Annotated[CheckpointConfig, Field(default_factory=CheckpointConfig, validate_default=True)]
-    engine: Annotated[EngineName | None, Field(default=None, description="Absent: by what the model file imports.")]
-    model_settings: Annotated[ModelConfig, Field(default_factory=ModelConfig, validate_default=True, alias="modelConfig")]
-    tracking_config: Annotated[TrackingConfig, Field(default_factory=TrackingConfig, validate_default=True)]
-    limits: Annotated[Limits, Field(default_factory=Limits, validate_default=True)]
+    checkpoint_config: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    engine: Annotated[EngineName | None, Field(description="Absent: by what the model file imports.")] = None
+    model_settings: Annotated[ModelConfig, Field(alias="modelConfig")] = Field(default_factory=ModelConfig)
+    tracking_config: TrackingConfig = Field(default_factory=TrackingConfig)
+    limits: Limits = Field(default_factory=Limits)
     labels: Annotated[
         dict[Annotated[str, Field(max_length=64)], Label],
-        Field(default_factory=dict, max_length=64, description="Free-form labels, string to string; nothing reads them but people."),
-    ]
+        Field(max_length=64, description="Free-form labels, string to string; nothing reads them but people."),
+    ] = Field(default_factory=dict)

@@ -21,7 +21,9 @@ SCHEDULES = (
     ScheduleEntry("linear", ("linearlr",), "step", ("end_factor",), default_warmup=True),
     ScheduleEntry("polynomial", ("polynomiallr", "poly"), "step", ("power",), default_warmup=True),
     ScheduleEntry("cosine", ("cosineannealing", "cosineannealinglr"), "step", ("eta_min",), default_warmup=True),
-    ScheduleEntry("CosineAnnealingWarmRestarts", ("cosinewarmrestarts",), "epoch", ("T_0", "T_mult", "eta_min"), ("T_0",)),
+    ScheduleEntry(
+        "CosineAnnealingWarmRestarts", ("cosinewarmrestarts",), "epoch", ("T_0", "T_mult", "eta_min"), ("T_0",)
+    ),
     ScheduleEntry(
         "OneCycleLR",
         ("onecycle",),
@@ -32,7 +34,10 @@ SCHEDULES = (
     ScheduleEntry("MultiStepLR", ("multistep",), "epoch", ("milestones", "gamma"), ("milestones",)),
     ScheduleEntry("ExponentialLR", ("exponential", "exp"), "epoch", ("gamma",), ("gamma",)),
     ScheduleEntry(
-        "ReduceLROnPlateau", ("plateau", "reducelronplateau"), "epoch", ("mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lr", "eps")
+        "ReduceLROnPlateau",
+        ("plateau", "reducelronplateau"),
+        "epoch",
+        ("mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lr", "eps"),
     ),
 )
 

@@ -44,24 +44,27 @@ def run(assignment: Assignment, channel: Channel, stop: Stop) -> Outcome:
         ending = registry.door(cast(EngineName, assignment.engine))(assignment, channel, stop)
     except Failure as failure:
         return Outcome(state="failed", error=failure.error)
-    except MemoryError as error:
-        return Outcome(state="failed", error=Failure("out_of_memory", "The worker ran out of memory.", detail=str(error)).error)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        failure = Failure("disk_full" if full else "internal", f"{error.strerror}: {error.filename}", detail=traceback.format_exc())
-        return Outcome(state="failed", error=failure.error)
     except Exception as error:
         traceback.print_exc()
-        failure = Failure("internal", f"The worker met an unexpected {type(error).__name__}.", detail=traceback.format_exc())
-        return Outcome(state="failed", error=failure.error)
+        return Outcome(state="failed", error=_unforeseen(error).error)
     if ending.state != "stopped":
         return Outcome(state=ending.state, artifacts=ending.artifacts)
     if stop.reason(Path(assignment.attempt_folder)) == "timeout":
         limit = assignment.request.limits.max_seconds
-        failure = Failure("timeout", f"The job ran longer than limits.maxSeconds ({limit:g} s) and was stopped.")
-        return Outcome(state="failed", error=failure.error, artifacts=ending.artifacts)
+        timeout = Failure("timeout", f"The job ran longer than limits.maxSeconds ({limit} s) and was stopped.")
+        return Outcome(state="failed", error=timeout.error, artifacts=ending.artifacts)
     cancelled = Failure("cancelled", "The job was cancelled; its last checkpoint is kept.")
     return Outcome(state="cancelled", error=cancelled.error, artifacts=ending.artifacts)
+
+
+def _unforeseen(error: Exception) -> Failure:
+    """The failure that an exception nobody foresaw amounts to."""
+    detail = traceback.format_exc()
+    if isinstance(error, MemoryError):
+        return Failure("out_of_memory", "The worker ran out of memory.", detail=detail)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Failure("disk_full", f"No space left on the disk of {error.filename or 'the run'}.", detail=detail)
+    return Failure("internal", f"The worker met an unexpected {type(error).__name__}.", detail=detail)
 
 
 def main(attempt_folder: Path) -> int:
@@ -71,9 +74,7 @@ def main(attempt_folder: Path) -> int:
     assignment = Assignment.model_validate_json((attempt_folder / ASSIGNMENT_FILE).read_bytes())
     os.chdir(assignment.workspace)
     channel = FileChannel(attempt_folder / EVENTS_FILE)
-    channel.emit(
-        JobStarted(pid=os.getpid(), engine=assignment.engine, devices=assignment.devices, versions=versions())
-    )
+    channel.emit(JobStarted(pid=os.getpid(), engine=assignment.engine, devices=assignment.devices, versions=versions()))
     tracker = TrackerProcess.start(assignment)
     outcome = run(assignment, channel, stop)
     outcome = outcome.model_copy(update={"tracking": tracker.finish(outcome, channel)})

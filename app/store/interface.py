@@ -76,7 +76,14 @@ class Store(Protocol):
     def get(self, job_id: str) -> JobRow | None:
         """The job, or None."""
 
-    def list(self, *, states: Sequence[JobState] = (), label: tuple[str, str] | None = None, before: str | None = None, limit: int = 50) -> Sequence[JobRow]:
+    def list(
+        self,
+        *,
+        states: Sequence[JobState] = (),
+        label: tuple[str, str] | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> Sequence[JobRow]:
         """Jobs, newest first, older than the job id ``before``."""
 
     def position(self, job_id: str) -> int:
@@ -100,13 +107,17 @@ class Store(Protocol):
         Nothing is stored for an attempt that is no longer the job's (the fence), or for a settled job.
         """
 
-    def say(self, job_id: str, data: EventData, *, state: JobState | None = None, reason: tuple[str, str] | None = None) -> Event:
+    def say(
+        self, job_id: str, data: EventData, *, state: JobState | None = None, reason: tuple[str, str] | None = None
+    ) -> Event:
         """Store an event of the service and, in the same transaction, a transition. Raises IllegalTransition."""
 
     def requeue(self, job_id: str, attempt: int) -> bool:
         """Put a job whose attempt never started back into the queue; False when the fence has moved on."""
 
-    def settle(self, job_id: str, attempt: int, state: JobState, payload: dict[str, Any], reason: tuple[str, str] | None) -> bool:
+    def settle(
+        self, job_id: str, attempt: int, state: JobState, payload: dict[str, Any], reason: tuple[str, str] | None
+    ) -> bool:
         """Record the result and job.completed, once; False when the job is settled already or the fence has moved on."""
 
     def events(self, job_id: str, after: int, limit: int = 1000) -> Sequence[Event]:
