@@ -1,0 +1,62 @@
+"""Events, states, failures: one table each, and everything in the tables is used."""
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from jsonschema import Draft202012Validator
+from pydantic import ValidationError
+
+from schemas.events import EVENT_DATA, Event, EventData, Step
+from schemas.failures import FAILURES, FailureCode
+from schemas.generate import documents
+from schemas.job import ALLOWED_ACTIONS, IMPLIED_BY_EVENT, TERMINAL, TRANSITIONS, JobState
+
+ROOT = Path(__file__).parents[2]
+
+
+def sources(*folders: str) -> str:
+    return "\n".join(path.read_text() for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def test_terminal_states_are_the_ones_without_a_way_out():
+    assert {state for state, targets in TRANSITIONS.items() if not targets} == TERMINAL
+
+
+def test_every_state_can_be_reached_and_every_live_state_can_end():
+    reached = {"queued"} | {target for targets in TRANSITIONS.values() for target in targets}
+    assert reached == set(get_args(JobState))
+    assert all(TERMINAL & targets for state, targets in TRANSITIONS.items() if state not in TERMINAL)
+
+
+def test_a_settled_or_cancelling_job_allows_no_action():
+    assert {state for state, actions in ALLOWED_ACTIONS.items() if not actions} == TERMINAL | {"cancelling"}
+
+
+def test_implied_states_are_states_and_their_events_exist():
+    assert set(IMPLIED_BY_EVENT) <= set(EVENT_DATA)
+    assert set(IMPLIED_BY_EVENT.values()) <= set(get_args(JobState))
+
+
+def test_every_failure_code_says_what_to_do():
+    assert set(FAILURES) == set(get_args(FailureCode))
+    assert all(entry.next_move.endswith(".") for entry in FAILURES.values())
+
+
+@pytest.mark.parametrize("data", EVENT_DATA.values(), ids=lambda data: data.event_type)
+def test_somebody_emits_every_event(data: type[EventData]):
+    assert re.search(rf"\b{data.__name__}\(", sources("app", "trainer_core")), f"nobody says {data.event_type}"
+
+
+def test_an_event_validates_against_its_schema():
+    data = Step(epoch=1, step=3, total_steps=9, loss=0.5)
+    event = Event(seq=4, type="step", time="2026-01-01T00:00:00Z", job_id="job_x", attempt=1, data=data.to_json())
+    Draft202012Validator(documents()["event.schema.json"]).validate(event.to_json())
+    assert event.typed() == data
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_no_event_carries_a_number_json_does_not_have(value: float):
+    with pytest.raises(ValidationError):
+        Step(epoch=1, step=1, total_steps=1, loss=value)
