@@ -1,12 +1,15 @@
 """Settings of the service: the one place of ``app`` that reads the environment."""
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from platformdirs import user_data_path
 
 DEFAULT_PORT = 8000
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
 @dataclass(frozen=True)
@@ -25,25 +28,26 @@ class Settings:
     keep_alive_seconds: float = 15.0
     max_body_bytes: int = 1024 * 1024
     max_queued_jobs: int = 10_000
-    allowed_hosts: tuple[str, ...] = field(default=("127.0.0.1", "localhost", "[::1]"))
+    allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
 
     @staticmethod
-    def from_environment() -> "Settings":
+    def from_environment(overrides: Mapping[str, str] = MappingProxyType({})) -> "Settings":
         """Defaults, overridden by ``PT_HOME``, ``PT_WORKSPACE``, ``PT_HOST``, ``PT_PORT``, ``PT_DEVICES``,
-        ``PT_SLOTS`` and ``PT_MLFLOW_URI`` (``off`` for no MLflow). Raises ValueError naming a variable that is wrong."""
-        home = (
-            Path(os.environ.get("PT_HOME") or user_data_path("pytorch-trainer", appauthor=False)).expanduser().resolve()
-        )
-        workspace = Path(os.environ.get("PT_WORKSPACE") or ".").expanduser().resolve()
-        mlflow = os.environ.get("PT_MLFLOW_URI") or f"sqlite:///{home / 'mlflow.db'}"
+        ``PT_SLOTS`` and ``PT_MLFLOW_URI`` (``off`` for no MLflow), and these by ``overrides``, under the same names.
+        Raises ValueError naming a variable that is wrong."""
+        said = {**os.environ, **overrides}
+        home = Path(said.get("PT_HOME") or user_data_path("pytorch-trainer", appauthor=False)).expanduser().resolve()
+        workspace = Path(said.get("PT_WORKSPACE") or ".").expanduser().resolve()
+        mlflow = said.get("PT_MLFLOW_URI") or f"sqlite:///{home / 'mlflow.db'}"
         return Settings(
             home=home,
             workspace=workspace,
-            host=os.environ.get("PT_HOST") or "127.0.0.1",
-            port=_whole_number("PT_PORT", DEFAULT_PORT, 0, 65535),
-            devices=_devices(os.environ.get("PT_DEVICES") or "auto"),
-            slots=_whole_number("PT_SLOTS", 1, 1, 1024),
+            host=said.get("PT_HOST") or "127.0.0.1",
+            port=_whole_number(said, "PT_PORT", DEFAULT_PORT, 0, 65535),
+            devices=_devices(said.get("PT_DEVICES") or "auto"),
+            slots=_whole_number(said, "PT_SLOTS", 1, 1, 1024),
             mlflow_uri=None if mlflow == "off" else mlflow,
+            allowed_hosts=(*LOOPBACK_HOSTS, *_names(os.environ.get("PT_ALLOWED_HOSTS", ""))),
         )
 
     @property
@@ -57,8 +61,21 @@ class Settings:
         return self.home / "jobs"
 
 
-def _whole_number(name: str, default: int, low: int, high: int) -> int:
-    text = os.environ.get(name)
+@dataclass(frozen=True)
+class ClientSettings:
+    """Where a client finds the service: ``PT_URL`` and ``PT_TOKEN``, when they are set."""
+
+    url: str | None
+    token: str | None
+
+    @staticmethod
+    def from_environment() -> "ClientSettings":
+        """What the environment says."""
+        return ClientSettings(os.environ.get("PT_URL") or None, os.environ.get("PT_TOKEN") or None)
+
+
+def _whole_number(said: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = said.get(name)
     if not text:
         return default
     if not text.isdecimal() or not low <= int(text) <= high:
@@ -66,12 +83,16 @@ def _whole_number(name: str, default: int, low: int, high: int) -> int:
     return int(text)
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def _devices(text: str) -> tuple[str, ...]:
     """``auto``: every NVIDIA device file found, else ``cpu``; else a comma-separated list such as ``cuda:0,cuda:1``."""
     if text == "auto":
         found = sorted(int(path.name[6:]) for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdecimal())
         return tuple(f"cuda:{index}" for index, _ in enumerate(found)) or ("cpu",)
-    devices = tuple(part.strip() for part in text.split(",") if part.strip())
+    devices = _names(text)
     wrong = [name for name in devices if name != "cpu" and not (name.startswith("cuda:") and name[5:].isdecimal())]
     if wrong or not devices:
         raise ValueError(f"PT_DEVICES={text!r}: expected auto, cpu, or a list such as cuda:0,cuda:1")
