@@ -1,0 +1,91 @@
+"""What a run learns from: samples that are taken by index, and what is known about them."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.events import Alert
+from schemas.losses import Task
+
+Indices = NDArray[np.int64]
+Arrays = tuple[NDArray, NDArray]
+
+
+class Samples(Protocol):
+    """Samples by index. A pure function of the index: taking one twice, or elsewhere, gives the same.
+
+    Inputs are float32, or int64 for token ids, with the samples along the first axis; targets are int64 class
+    numbers for classification, float32 for binary and regression. A data set of the model file gives what its
+    ``collate`` returns (usually torch tensors).
+    """
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: Indices) -> tuple[Any, Any]:
+        """Inputs and targets of the samples at ``indices``, in this order."""
+        ...
+
+    @property
+    def arrays(self) -> Arrays | None:
+        """All inputs and targets when they lie in memory, else None."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArraySamples:
+    """Samples that lie in memory."""
+
+    inputs: NDArray
+    targets: NDArray
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def take(self, indices: Indices) -> Arrays:
+        """Copies of the rows at ``indices``."""
+        return self.inputs[indices], self.targets[indices]
+
+    @property
+    def arrays(self) -> Arrays:
+        """The arrays themselves, not copies."""
+        return self.inputs, self.targets
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of other samples: one side of a split."""
+
+    whole: Samples
+    indices: Indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def take(self, indices: Indices) -> tuple[Any, Any]:
+        """Samples at ``indices`` of this part."""
+        return self.whole.take(self.indices[indices])
+
+    @property
+    def arrays(self) -> None:
+        """A part is taken from samples that are not in memory."""
+        return None
+
+
+@dataclass(frozen=True)
+class Data:
+    """Training and validation samples, and what a caller, or an inference later, must know about them.
+
+    ``classes`` names class number 0, 1 ... (None for regression, and where nobody knows); ``profile`` (JSON) is for
+    people: shapes, types, class counts; ``preprocessing`` (JSON) is what repeats the transform on a new sample.
+    """
+
+    train: Samples
+    validation: Samples | None
+    task: Task
+    classes: tuple[str, ...] | None
+    format: str
+    profile: dict[str, Any] = field(default_factory=dict)
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+    warnings: list[Alert] = field(default_factory=list)

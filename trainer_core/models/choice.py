@@ -1,0 +1,155 @@
+"""Which model a model file means, and how it is built."""
+
+import ast
+import inspect
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from schemas.model import ModelConfig
+from schemas.problems import PatchOperation
+from schemas.result import Place
+from trainer_core.failure import Failure
+from trainer_core.models.signature import check_arguments
+from trainer_core.models.user_code import running
+
+
+def build(module: ModuleType, path: Path, source: str, config: ModelConfig, kind: type) -> Any:
+    """The model of ``module``; see ``ModelFile.build`` for the order and the failures."""
+    maker = _maker(module, path, source, config, kind)
+    if maker is None:
+        return _ready_model(module, path, config, kind)
+    name, call = maker
+    place = Place(path=str(path), line=_line_of(source, name))
+    check_arguments(name, call, config.args, place)
+    with running(path, "model_invalid", f"building the model with {name}"):
+        model = call(**config.args)
+    if not isinstance(model, kind):
+        message = f"{name} returned {_kind_name(type(model))}; {_kind_name(kind)} was expected."
+        raise Failure("model_invalid", message, next_move=f"Make {name} return the model.", place=place)
+    return model
+
+
+def _maker(
+    module: ModuleType, path: Path, source: str, config: ModelConfig, kind: type
+) -> tuple[str, Callable[..., Any]] | None:
+    """Name and callable that make the model, or None when the file holds a finished one."""
+    if config.class_name is not None:
+        return config.class_name, _named_class(module, path, config.class_name, kind)
+    function = getattr(module, "build_model", None)
+    if function is not None:
+        if not callable(function):
+            message = f"`build_model` in {path.name} is a {type(function).__name__}; a function was expected."
+            raise Failure("model_invalid", message, place=Place(path=str(path)))
+        return "build_model", function
+    own = own_classes(module, kind)
+    if len(own) == 1:
+        return next(iter(own.items()))
+    if hasattr(module, "model"):
+        return None
+    raise _ambiguous(path, source, list(own)) if own else _nothing_found(path, kind)
+
+
+def own_classes(module: ModuleType, kind: type) -> dict[str, type]:
+    """The subclasses of ``kind`` that ``module`` defines itself and that can be constructed, in the order of the file."""
+    return {
+        name: item
+        for name, item in vars(module).items()
+        if inspect.isclass(item)
+        and issubclass(item, kind)
+        and item.__module__ == module.__name__
+        and item.__name__ == name
+        and not inspect.isabstract(item)
+    }
+
+
+def _named_class(module: ModuleType, path: Path, name: str, kind: type) -> type:
+    found = getattr(module, name, None)
+    if inspect.isclass(found) and issubclass(found, kind):
+        return found
+    own = list(own_classes(module, kind))
+    near = get_close_matches(name, own, n=1, cutoff=0.5) or (own if len(own) == 1 else [])
+    what = (
+        f"{path.name} has no class {name!r}" if found is None else f"{name!r} in {path.name} is no {_kind_name(kind)}"
+    )
+    raise Failure(
+        "model_invalid",
+        f"{what}; it defines {', '.join(own) or 'none'}." + (f" Did you mean {near[0]!r}?" if near else ""),
+        next_move="Set modelConfig.className to one of the classes in the message.",
+        place=Place(path=str(path), pointer="/modelConfig/className"),
+        fix=_class_name_fix(near[0]) if near else None,
+    )
+
+
+def _ready_model(module: ModuleType, path: Path, config: ModelConfig, kind: type) -> Any:
+    model = module.model
+    place = Place(path=str(path))
+    if not isinstance(model, kind):
+        message = f"`model` in {path.name} is {_kind_name(type(model))}; {_kind_name(kind)} was expected."
+        raise Failure("model_invalid", message, place=place)
+    if config.args:
+        raise Failure(
+            "model_invalid",
+            f"modelConfig.args ({', '.join(config.args)}) has nowhere to go: `model` in {path.name} is built already.",
+            next_move="Define build_model(**args) in the model file, or drop modelConfig.args.",
+            place=place.model_copy(update={"pointer": "/modelConfig/args"}),
+            fix=[PatchOperation(op="remove", path="/modelConfig/args")],
+        )
+    return model
+
+
+def _ambiguous(path: Path, source: str, names: list[str]) -> Failure:
+    top = _top_classes(source, names)
+    return Failure(
+        "model_invalid",
+        f"{path.name} defines {len(names)} models ({', '.join(names)}) and does not say which one to train.",
+        next_move="Set modelConfig.className to one of them, or define build_model().",
+        place=Place(path=str(path), pointer="/modelConfig/className"),
+        fix=_class_name_fix(top[0]) if len(top) == 1 else None,
+    )
+
+
+def _nothing_found(path: Path, kind: type) -> Failure:
+    wanted = _kind_name(kind)
+    return Failure(
+        "model_invalid",
+        f"{path.name} defines no model. It may define build_model(**args) that returns {wanted}; several subclasses of "
+        f"{wanted}, one named by modelConfig.className; a single subclass; or a module-level `model`.",
+        next_move=f"Define `def build_model(): ...` that returns {wanted}.",
+        place=Place(path=str(path)),
+    )
+
+
+def _top_classes(source: str, names: list[str]) -> list[str]:
+    """Those of ``names`` that no other class of the file mentions: what is built from the rest."""
+    mentioned: set[str] = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef):
+            inside = {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
+            mentioned |= inside - {node.name}
+    return [name for name in names if name not in mentioned]
+
+
+def _line_of(source: str, name: str) -> int | None:
+    """The line of ``def name`` or, for a class, of its ``__init__`` (of the class when it has none)."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return node.lineno
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            methods = (item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__")
+            return next(methods, node).lineno  # type: ignore[arg-type]
+    return None
+
+
+def _kind_name(kind: type) -> str:
+    """``torch.nn.Module`` rather than ``torch.nn.modules.module.Module``."""
+    root = kind.__module__.split(".")[0]
+    return {"torch": "torch.nn." if kind.__name__ == "Module" else "torch.", "sklearn": "sklearn.base."}.get(
+        root if kind.__name__ in ("Module", "BaseEstimator") else "", ""
+    ) + kind.__name__
+
+
+def _class_name_fix(name: str) -> list[PatchOperation]:
+    return [PatchOperation(op="add", path="/modelConfig/className", value=name)]

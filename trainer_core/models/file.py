@@ -1,0 +1,153 @@
+"""The model file: imported once, from the copy made at submit, under the name and place the user knows."""
+
+import hashlib
+import importlib.util
+import linecache
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+from schemas.assignment import Assignment
+from schemas.model import ModelConfig
+from schemas.result import Place
+from trainer_core.failure import Failure
+from trainer_core.models.choice import build
+from trainer_core.models.user_code import running, user_place
+
+__all__ = ["ModelFile", "user_place"]
+
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file that has been executed.
+
+    ``path`` is the user's own file (tracebacks name it), ``sha256`` that of the copy that ran. ``loss``,
+    ``metrics``, ``build_dataset`` and ``collate`` are what the file defines under these names, or None.
+    """
+
+    path: Path
+    sha256: str
+    source: str
+    module: ModuleType
+    loss: Function | None
+    metrics: Function | None
+    build_dataset: Function | None
+    collate: Function | None
+
+    @staticmethod
+    def load(assignment: Assignment) -> "ModelFile":
+        """Compile and execute the assignment's copy of the model file.
+
+        The file's folder and the workspace stand first on ``sys.path``, so that its siblings import; the module is in
+        ``sys.modules``, so that what it defines can be pickled. Raises ``Failure("model_import_failed")`` with file
+        and line for whatever goes wrong, ``Failure("model_invalid")`` for a ``loss`` (...) that cannot be called.
+        """
+        path = Path(assignment.request.model_path)
+        content = Path(assignment.model_snapshot).read_bytes()
+        code = _compile(content, path)
+        source = importlib.util.decode_source(content)
+        # Tracebacks and inspect show the lines that ran, also when the user's file has changed since.
+        linecache.cache[str(path)] = (len(source), None, source.splitlines(keepends=True), str(path))
+        _put_first_on_path(Path(assignment.workspace), path.parent)
+        module = _execute(code, path)
+        return ModelFile(
+            path=path,
+            sha256=hashlib.sha256(content).hexdigest(),
+            source=source,
+            module=module,
+            loss=_function(module, path, "loss"),
+            metrics=_function(module, path, "metrics"),
+            build_dataset=_function(module, path, "build_dataset"),
+            collate=_function(module, path, "collate"),
+        )
+
+    def build(self, config: ModelConfig, kind: type) -> Any:
+        """The model, an instance of ``kind`` (``torch.nn.Module`` or ``sklearn.base.BaseEstimator``).
+
+        The first of these that there is: the class named by ``config.class_name`` (an explicit name that was ignored
+        would be a lie); ``build_model(**args)``; the only subclass of ``kind`` defined in the file; a module-level
+        ``model``. Raises ``Failure("model_invalid")`` with place and fix when none or several fit, when ``args`` do
+        not fit the signature, when the constructor raises, and when the result is of another type.
+        """
+        return build(self.module, self.path, self.source, config, kind)
+
+
+def _compile(content: bytes, path: Path) -> CodeType:
+    try:
+        return compile(content, str(path), "exec", dont_inherit=True)
+    except SyntaxError as error:
+        raise _syntax_failure(error, path) from error
+    except ValueError as error:
+        raise Failure(
+            "model_import_failed", f"{path.name} is not Python text: {error}.", place=Place(path=str(path))
+        ) from error
+
+
+def _syntax_failure(error: SyntaxError, path: Path) -> Failure:
+    place = Place(path=error.filename or str(path), line=error.lineno)
+    detail = "".join(traceback.format_exception_only(error))
+    message = f"{Path(error.filename or path).name} is not valid Python (line {error.lineno})."
+    return Failure("model_import_failed", message, place=place, detail=detail)
+
+
+def _put_first_on_path(workspace: Path, folder: Path) -> None:
+    for entry in (str(workspace), str(folder)):
+        if entry in sys.path:
+            sys.path.remove(entry)
+        sys.path.insert(0, entry)
+
+
+def _execute(code: CodeType, path: Path) -> ModuleType:
+    module = ModuleType(_module_name(path))
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module
+    with running(path, "model_import_failed", "importing the model file"):
+        try:
+            exec(code, module.__dict__)
+        except SyntaxError as error:
+            raise _syntax_failure(error, path) from error
+        except ImportError as error:
+            raise _import_failure(error, path) from error
+    return module
+
+
+def _module_name(path: Path) -> str:
+    """The file's own name, so that siblings may import it back; another one when that would hide a library."""
+    name = path.stem
+    if not name.isidentifier() or name in sys.stdlib_module_names or name in sys.modules:
+        return f"model_file_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    return name
+
+
+def _import_failure(error: ImportError, path: Path) -> Failure:
+    place = user_place(error, path) or Place(path=str(path))
+    where = f"line {place.line} of {path.name}" if place.line else path.name
+    if isinstance(error, ModuleNotFoundError):
+        message = f"No module named {error.name!r} (imported at {where})."
+        next_move = (
+            f"Install {error.name} in the worker's environment, or put it beside the model file or in the workspace."
+        )
+    else:
+        message = f"An import from {error.name!r} failed (at {where})."
+        next_move = "Mend the import; the error's text is in untrusted."
+    detail = "".join(traceback.format_exception(error))
+    return Failure("model_import_failed", message, next_move=next_move, place=place, detail=detail)
+
+
+def _function(module: ModuleType, path: Path, name: str) -> Function | None:
+    """What ``module`` calls ``name``; None when it is absent or an imported module (``from sklearn import metrics``)."""
+    found = getattr(module, name, None)
+    if found is None or isinstance(found, ModuleType):
+        return None
+    if not callable(found):
+        message = f"`{name}` in {path.name} is a {type(found).__name__}; a function was expected."
+        raise Failure(
+            "model_invalid", message, next_move=f"Make `{name}` a function, or rename it.", place=Place(path=str(path))
+        )
+    return found  # type: ignore[no-any-return]

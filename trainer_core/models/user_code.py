@@ -1,0 +1,33 @@
+"""The border to the user's code: whatever it raises becomes one failure, with the line in the user's file."""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from schemas.failures import FailureCode
+from schemas.result import Place
+from trainer_core.failure import Failure
+
+
+def user_place(exception: BaseException, path: Path) -> Place | None:
+    """The innermost line of the file at ``path`` that ``exception`` came through; None when it never was there."""
+    lines = [
+        line for frame, line in traceback.walk_tb(exception.__traceback__) if frame.f_code.co_filename == str(path)
+    ]
+    return Place(path=str(path), line=lines[-1]) if lines else None
+
+
+@contextmanager
+def running(path: Path, code: FailureCode, doing: str) -> Iterator[None]:
+    """Run code of the user's file at ``path``: what it raises, ``SystemExit`` included, is a ``Failure`` of ``code``
+    that says what we were ``doing``. A failure of our own, and a want of memory, pass as they are."""
+    try:
+        yield
+    except (Failure, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        place = user_place(error, path) or Place(path=str(path))
+        where = f"line {place.line} of {path.name}" if place.line else path.name
+        detail = "".join(traceback.format_exception(error))
+        raise Failure(code, f"{type(error).__name__} while {doing} ({where}).", place=place, detail=detail) from error
