@@ -33,7 +33,7 @@ class Settings:
     @staticmethod
     def from_environment(overrides: Mapping[str, str] = MappingProxyType({})) -> "Settings":
         """Defaults, overridden by ``PT_HOME``, ``PT_WORKSPACE``, ``PT_HOST``, ``PT_PORT``, ``PT_DEVICES``,
-        ``PT_SLOTS`` and ``PT_MLFLOW_URI`` (``off`` for no MLflow), and these by ``overrides``, under the same names.
+        ``PT_SLOTS``, ``PT_MLFLOW_URI`` (``off`` for no MLflow) and ``PT_ALLOWED_HOSTS`` (names beside loopback), and these by ``overrides``, under the same names.
         Raises ValueError naming a variable that is wrong."""
         said = {**os.environ, **overrides}
         home = Path(said.get("PT_HOME") or user_data_path("pytorch-trainer", appauthor=False)).expanduser().resolve()
@@ -47,7 +47,7 @@ class Settings:
             devices=_devices(said.get("PT_DEVICES") or "auto"),
             slots=_whole_number(said, "PT_SLOTS", 1, 1, 1024),
             mlflow_uri=None if mlflow == "off" else mlflow,
-            allowed_hosts=(*LOOPBACK_HOSTS, *_names(os.environ.get("PT_ALLOWED_HOSTS", ""))),
+            allowed_hosts=(*LOOPBACK_HOSTS, *_names(said.get("PT_ALLOWED_HOSTS", ""))),
         )
 
     @property
