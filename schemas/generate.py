@@ -1,4 +1,4 @@
-"""Writes the JSON Schemas in ``schemas/json`` from the typed models: ``python -m schemas.generate [--check]``."""
+"""Writes ``schemas/json`` and ``docs/request.md`` from the typed models: ``python -m schemas.generate [--check]``."""
 
 import json
 import sys
@@ -11,10 +11,12 @@ from pydantic.json_schema import GenerateJsonSchema
 from schemas.events import EVENT_DATA, Event
 from schemas.plan import Plan
 from schemas.problems import Problem
+from schemas.reference import page
 from schemas.request import TrainingRequest
 from schemas.result import JobPayload
 
 FOLDER = Path(__file__).parent / "json"
+PAGE = Path(__file__).parents[1] / "docs" / "request.md"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -73,19 +75,21 @@ def documents() -> dict[str, dict[str, Any]]:
     }
 
 
+def files() -> dict[Path, str]:
+    """Path -> content of every generated file, for a source checkout."""
+    schemas = documents()
+    texts = {FOLDER / name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n" for name, schema in schemas.items()}
+    return {**texts, PAGE: page(schemas["input.schema.json"])}
+
+
 def main() -> int:
     """Write the files, or with ``--check`` say which ones are stale (exit 1)."""
-    stale = []
-    for name, schema in documents().items():
-        text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
-        path = FOLDER / name
-        if not path.exists() or path.read_text() != text:
-            stale.append(name)
-            if "--check" not in sys.argv:
-                path.write_text(text)
-    if stale and "--check" in sys.argv:
-        print(f"stale: {', '.join(stale)}; run: python -m schemas.generate")
-        return 1
+    stale = [path for path, text in files().items() if not path.exists() or path.read_text() != text]
+    if "--check" in sys.argv:
+        print("".join(f"stale: {path}; run: make schemas\n" for path in stale), end="")
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(files()[path])
     return 0
 
 

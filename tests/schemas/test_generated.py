@@ -6,14 +6,12 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from schemas.generate import documents
-
-FOLDER = Path(__file__).parents[2] / "schemas" / "json"
+from schemas.generate import documents, files
 
 
-@pytest.mark.parametrize("name", sorted(documents()))
-def test_checked_in_schema_is_current(name: str):
-    assert json.loads((FOLDER / name).read_text()) == documents()[name], "run: make schemas"
+@pytest.mark.parametrize("path", sorted(files()), ids=lambda path: path.name)
+def test_checked_in_file_is_current(path: Path):
+    assert path.read_text() == files()[path], "run: make schemas"
 
 
 @pytest.mark.parametrize("name", sorted(documents()))

@@ -1,0 +1,97 @@
+"""The page ``docs/request.md``, written from the input schema: every setting with type, bounds, default and meaning."""
+
+import json
+from typing import Any
+
+from schemas.losses import LOSSES
+from schemas.optimizers import OPTIMIZERS
+from schemas.schedules import SCHEDULES
+
+_INTRODUCTION = """\
+# The request
+
+<!-- Written by `make schemas` from the typed models in `schemas/`; change them, not this page. -->
+
+One JSON object, closed at every depth: an unknown key is refused with the nearest known one. `null` means absent. Paths are
+relative to the workspace and may not leave it. The same as JSON Schema: `pytorch-trainer schema input`.
+"""
+
+_BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
+
+
+def page(schema: dict[str, Any]) -> str:
+    """The Markdown page for an input schema."""
+    sections = [_INTRODUCTION, _section("Top level", schema, schema)]
+    for name, child in schema["properties"].items():
+        if "$ref" in child:
+            sections += _nested(name, _definition(schema, child), schema)
+    return "\n".join([*sections, _optimizers(), _schedules(), _losses()])
+
+
+def _definition(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
+    return found
+
+
+def _nested(path: str, node: dict[str, Any], schema: dict[str, Any]) -> list[str]:
+    sections = [_section(f"`{path}`", node, schema)]
+    for name, child in node["properties"].items():
+        for option in (child, *child.get("anyOf", ())):
+            if "$ref" in option:
+                sections += _nested(f"{path}.{name}", _definition(schema, option), schema)
+    return sections
+
+
+def _section(title: str, node: dict[str, Any], schema: dict[str, Any]) -> str:
+    required = node.get("required", [])
+    rows = [_row(name, child, name in required, schema) for name, child in node["properties"].items()]
+    return "\n".join([f"## {title}\n", "| property | type | default | |", "|---|---|---|---|", *rows, ""])
+
+
+def _row(name: str, node: dict[str, Any], required: bool, schema: dict[str, Any]) -> str:
+    default = "**required**" if required else f"`{json.dumps(node['default'])}`" if "default" in node else ""
+    meaning = node.get("description") or _definition(schema, node).get("description", "")
+    cells = (f"`{name}`", _kind(node), default, " ".join(meaning.replace("|", "\\|").split()))
+    return "| " + " | ".join(cells) + " |"
+
+
+def _kind(node: dict[str, Any]) -> str:
+    if "$ref" in node:
+        return "object"
+    if "anyOf" in node:
+        return " or ".join(_kind(option) for option in node["anyOf"])
+    if "enum" in node:
+        return ", ".join(f"`{value}`" for value in node["enum"])
+    bounds = " ".join(text.format(f"{node[key]:,}") for key, text in _BOUNDS.items() if key in node)
+    return f"{node.get('type', 'any')} {bounds}".strip()
+
+
+def _optimizers() -> str:
+    rows = [
+        f"| `{entry.name}` | {entry.learning_rate:g} | {entry.weight_decay:g} | {_code(entry.arguments)} |"
+        for entry in OPTIMIZERS
+    ]
+    head = ["## Optimizers\n", "| name | learning rate | weight decay | `optimizerArgs` |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows, ""])
+
+
+def _schedules() -> str:
+    rows = [
+        f"| `{entry.name}` | {_code(entry.aliases)} | {_code(entry.arguments)} | {_code(entry.required)} | {entry.unit} |"
+        for entry in SCHEDULES
+    ]
+    head = ["## Schedules\n", "| name | also | `schedulerArgs` | required | counts |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows, ""])
+
+
+def _losses() -> str:
+    rows = [
+        f"| `{entry.name}` | {_code(entry.aliases)} | {_code(entry.arguments)} | {', '.join(entry.tasks)} |"
+        for entry in LOSSES
+    ]
+    head = ["## Losses\n", "| name | also | `lossArgs` | task |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows, ""])
+
+
+def _code(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
