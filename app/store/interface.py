@@ -48,6 +48,10 @@ class JobRow:
     assigned: tuple[str, ...] = field(default=())
 
 
+class StoreUnavailable(Exception):
+    """The store cannot be used now (disk full, locked) or by this release; the message says which. Nothing was changed."""
+
+
 class KeyConflict(Exception):
     """The idempotency key was used before, with another body; ``job_id`` is that job."""
 

@@ -1,0 +1,118 @@
+"""The SQLite file: one connection that writes, as many as needed that read, and the version of the schema."""
+
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from app.store.interface import StoreUnavailable
+
+SCHEMA_VERSION = 1
+_SCHEMA = Path(__file__).with_name("schema.sql")
+_BUSY_SECONDS = 10.0
+
+
+class Database:
+    """Transactions on the file at ``path``, which is made when it does not exist (readable by its owner alone).
+
+    Raises StoreUnavailable when the file cannot be opened or was written by a newer release.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._idle: deque[sqlite3.Connection] = deque()
+        self._closed = False
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)
+        self._writer = self._connect()
+        try:
+            self._writer.execute("PRAGMA journal_mode = WAL")
+            self._prepare_schema()
+        except sqlite3.DatabaseError as error:
+            self._writer.close()
+            raise StoreUnavailable(f"{path} cannot be used as the database: {error}.") from error
+        except StoreUnavailable:
+            self._writer.close()
+            raise
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, on disk when the block ends, undone when it raises; one at a time.
+
+        Raises StoreUnavailable when it could not be written (disk full, input/output error).
+        """
+        with self._lock, _translated():
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            finally:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """One consistent view of the file, which delays no writer."""
+        with _translated():
+            connection = self._reader()
+            try:
+                connection.execute("BEGIN")
+                yield connection
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                self._idle.append(connection)
+                if self._closed:
+                    self._close_idle()
+
+    def close(self) -> None:
+        """Release the file; a reading that still goes on releases its own connection at its end."""
+        with self._lock:
+            self._closed = True
+            self._writer.close()
+        self._close_idle()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=64
+        )
+        connection.row_factory = sqlite3.Row
+        # FULL: a commit waits for the disk. An accepted job must survive a loss of power.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection
+
+    def _reader(self) -> sqlite3.Connection:
+        with suppress(IndexError):
+            return self._idle.pop()
+        connection = self._connect()
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    def _close_idle(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
+
+    def _prepare_schema(self) -> None:
+        found: int = self._writer.execute("PRAGMA user_version").fetchone()[0]
+        if found > SCHEMA_VERSION:
+            raise StoreUnavailable(
+                f"{self._path} has schema version {found}; this release knows versions up to {SCHEMA_VERSION}. "
+                "Install the newer release, or set PT_HOME to another folder."
+            )
+        if found == 0:
+            self._writer.executescript(
+                f"BEGIN IMMEDIATE;\n{_SCHEMA.read_text()}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;"
+            )
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StoreUnavailable(f"The database could not be used: {error}.") from error
