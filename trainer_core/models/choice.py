@@ -53,7 +53,9 @@ def _maker(
 
 
 def own_classes(module: ModuleType, kind: type) -> dict[str, type]:
-    """The subclasses of ``kind`` that ``module`` defines itself and that can be constructed, in the order of the file."""
+    """The subclasses of ``kind`` that ``module`` defines itself, in the order of the file; abstract classes and the class
+    of its ``loss`` are no models."""
+    loss = getattr(module, "loss", None)
     return {
         name: item
         for name, item in vars(module).items()
@@ -62,6 +64,8 @@ def own_classes(module: ModuleType, kind: type) -> dict[str, type]:
         and item.__module__ == module.__name__
         and item.__name__ == name
         and not inspect.isabstract(item)
+        and item is not loss
+        and item is not type(loss)
     }
 
 
@@ -138,8 +142,10 @@ def _line_of(source: str, name: str) -> int | None:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return node.lineno
         if isinstance(node, ast.ClassDef) and node.name == name:
-            methods = (item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__")
-            return next(methods, node).lineno  # type: ignore[arg-type]
+            methods = [
+                item.lineno for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"
+            ]
+            return next(iter(methods), node.lineno)
     return None
 
 

@@ -31,7 +31,7 @@ def check_arguments(name: str, target: Callable[..., object], args: dict[str, An
     if not unknown and not missing:
         return
     free = [key for key in named if key not in args]
-    meant = {key: (get_close_matches(key, free, n=1, cutoff=0.5) or [None])[0] for key in unknown}
+    meant = {key: next(iter(get_close_matches(key, free, n=1, cutoff=0.5)), None) for key in unknown}
     still_missing = set(missing) - set(meant.values())
     raise Failure(
         "model_invalid",

@@ -1,0 +1,190 @@
+"""Inputs and targets that come as arrays: checked, coded, split, and otherwise taken as they are."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.events import Alert
+from schemas.problems import PatchOperation
+from schemas.request import TrainingRequest
+from schemas.result import Place
+from trainer_core.data.samples import ArraySamples, Data, Indices
+from trainer_core.data.split import hold_out
+from trainer_core.data.targets import IGNORED, TargetCoding, check_class_count, code_column, count_classes, describe
+from trainer_core.failure import Failure
+
+TASK_RULE = "text, booleans and integers are classes (class numbers from 0); floating-point targets are regressed"
+
+
+@dataclass(frozen=True)
+class NamedArrays:
+    """Inputs and targets as they were read, with their names and the file they came from."""
+
+    inputs: NDArray
+    targets: NDArray
+    path: str
+    input_name: str = "x"
+    target_name: str = "y"
+
+    @property
+    def input_place(self) -> Place:
+        """Where the inputs stand."""
+        return Place(path=self.path, column=self.input_name)
+
+    @property
+    def target_place(self) -> Place:
+        """Where the targets stand."""
+        return Place(path=self.path, column=self.target_name)
+
+
+def data_from_arrays(train: NamedArrays, validation: NamedArrays | None, request: TrainingRequest, format: str) -> Data:
+    """Data of arrays in memory. Floating-point inputs become float32, integers int64 (token ids); neither is scaled.
+
+    Raises ``data_invalid`` naming the array and the row: lengths that differ, NaN or infinity, class numbers below 0.
+    """
+    coding = _coding(_checked(train), request)
+    whole = _coded(train, coding)
+    warnings = _integer_pixels(train)
+    if validation is None:
+        classes = whole.targets if coding.task != "regression" and whole.targets.ndim == 1 else None
+        split = hold_out(len(whole), request.data_config, request.training_config.seed, classes)
+        warnings += split.warnings
+        parts = _rows(whole, split.train), _rows(whole, split.validation)
+    else:
+        parts = whole, _coded(_checked(validation), coding)
+        _check_same_shape(train, validation)
+    profile: dict[str, Any] = {
+        "inputs": describe(parts[0].inputs),
+        "targets": describe(parts[0].targets),
+        "taskRule": TASK_RULE,
+        "transform": "none: arrays are taken as they are",
+    }
+    if coding.classes is not None and whole.targets.ndim == 1:
+        sides = zip(("train", "validation"), parts, strict=True)
+        profile["classCounts"] = {name: count_classes(part.targets, coding.classes) for name, part in sides}
+    preprocessing = {"kind": "none", "classes": list(coding.classes) if coding.classes else None}
+    return Data(*parts, coding.task, coding.classes, format, profile, preprocessing, warnings)
+
+
+def _rows(samples: ArraySamples, indices: Indices) -> ArraySamples:
+    return ArraySamples(samples.inputs[indices], samples.targets[indices])
+
+
+def _checked(arrays: NamedArrays) -> NamedArrays:
+    for array, place in ((arrays.inputs, arrays.input_place), (arrays.targets, arrays.target_place)):
+        if array.ndim == 0 or (array.dtype.kind not in "biuf" and array is arrays.inputs):
+            message = (
+                f"Array {place.column!r} has shape {list(array.shape)} and type {array.dtype}: no samples of numbers."
+            )
+            raise Failure("data_invalid", message, place=place)
+        check_finite(array, place)
+    if len(arrays.inputs) != len(arrays.targets):
+        raise Failure(
+            "data_invalid",
+            f"{arrays.input_name!r} has {len(arrays.inputs)} samples and {arrays.target_name!r} {len(arrays.targets)}.",
+            next_move="Give one target for each sample.",
+            place=arrays.target_place,
+        )
+    return arrays
+
+
+def check_finite(array: NDArray, place: Place) -> None:
+    """Raise ``data_invalid`` with the row (from 1) of the first NaN or infinity of ``array``."""
+    if array.dtype.kind != "f":
+        return
+    finite = np.isfinite(array)
+    if finite.all():
+        return
+    index = tuple(int(part) for part in np.unravel_index(int(np.argmin(finite)), array.shape))
+    raise Failure(
+        "data_invalid",
+        f"Array {place.column!r} holds {array[index]} at index {list(index)}; {int((~finite).sum())} such values in all.",
+        next_move="Fill or drop the samples with NaN or infinite values.",
+        place=place.model_copy(update={"row": index[0] + 1}),
+    )
+
+
+def _coding(arrays: NamedArrays, request: TrainingRequest) -> TargetCoding:
+    targets, place, task = arrays.targets, arrays.target_place, request.training_config.task
+    if len(targets) == 0:
+        raise Failure("data_invalid", f"{arrays.path} holds no sample.", place=place)
+    if targets.dtype.kind not in "biuf":
+        return code_column(targets.ravel() if targets.ndim == 2 and targets.shape[1] == 1 else targets, task, place)
+    task = task or ("regression" if targets.dtype.kind == "f" else "classification")
+    if task == "regression":
+        return TargetCoding(task, None, place)
+    if task == "binary":
+        _check_binary(targets, place)
+        return TargetCoding(task, ("0", "1"), place)
+    ignored = request.training_config.loss_args.get("ignore_index", IGNORED)
+    numbers = _class_numbers(targets, place, ignored)
+    classes = [str(number) for number in range(int(numbers.max(initial=0)) + 1)]
+    check_class_count(classes, task, place)
+    return TargetCoding(task, tuple(classes), place)
+
+
+def _class_numbers(targets: NDArray, place: Place, ignored: object) -> NDArray:
+    wrong = (targets < 0) & (targets != ignored)
+    if targets.dtype.kind == "f":
+        wrong |= targets != np.floor(targets)
+    if not wrong.any():
+        return targets.astype(np.int64)
+    row = int(np.argwhere(wrong)[0][0])
+    fix: list[PatchOperation] = [PatchOperation(op="add", path="/trainingConfig/task", value="regression")]
+    raise Failure(
+        "data_invalid",
+        f"Array {place.column!r} holds {targets[wrong][0]} in row {row + 1}; class numbers are 0, 1, 2 ...",
+        next_move="Number the classes from 0, or set trainingConfig.task to regression.",
+        place=place.model_copy(update={"row": row + 1}),
+        fix=fix,
+    )
+
+
+def _check_binary(targets: NDArray, place: Place) -> None:
+    wrong = (targets != 0) & (targets != 1)
+    if wrong.any():
+        row = int(np.argwhere(wrong)[0][0])
+        message = f"Array {place.column!r} holds {targets[wrong][0]} in row {row + 1}; a binary target is 0 or 1."
+        raise Failure("data_invalid", message, place=place.model_copy(update={"row": row + 1}))
+
+
+def _coded(arrays: NamedArrays, coding: TargetCoding) -> ArraySamples:
+    inputs = arrays.inputs.astype(np.int64 if arrays.inputs.dtype.kind in "iu" else np.float32, copy=False)
+    targets, place = arrays.targets, arrays.target_place
+    if targets.dtype.kind not in "biuf":
+        return ArraySamples(inputs, coding.encode(targets.reshape(len(targets), -1)[:, 0], place))
+    if coding.classes is None or coding.task == "binary":
+        return ArraySamples(inputs, targets.astype(np.float32, copy=False))
+    numbers = targets.astype(np.int64, copy=False)
+    if numbers.size and int(numbers.max()) >= len(coding.classes):
+        row = int(np.argwhere(numbers >= len(coding.classes))[0][0])
+        message = f"Class {numbers.max()} is not among those of the training samples (0 to {len(coding.classes) - 1})."
+        raise Failure("data_invalid", message, place=place.model_copy(update={"row": row + 1}))
+    return ArraySamples(inputs, numbers)
+
+
+def _check_same_shape(train: NamedArrays, validation: NamedArrays) -> None:
+    if train.inputs.shape[1:] == validation.inputs.shape[1:]:
+        return
+    message = (
+        f"A training sample has shape {list(train.inputs.shape[1:])}, a validation sample "
+        f"{list(validation.inputs.shape[1:])}."
+    )
+    raise Failure("data_invalid", message, next_move="Give both the same shape.", place=validation.input_place)
+
+
+def _integer_pixels(arrays: NamedArrays) -> list[Alert]:
+    """Token ids are integers, and so are the pixels of whoever forgot to divide by 255."""
+    if arrays.inputs.dtype != np.uint8 or arrays.inputs.ndim < 3:
+        return []
+    return [
+        Alert(
+            code="integer_inputs",
+            level="warning",
+            message=f"Array {arrays.input_name!r} is uint8 of shape {list(arrays.inputs.shape)}: it is passed on as int64.",
+            evidence={"array": arrays.input_name},
+            remedy="If these are pixels, save them as float32 between 0 and 1.",
+        )
+    ]

@@ -1,0 +1,116 @@
+"""Tensor files: .npz, .pt and .safetensors. Nothing in them is ever unpickled."""
+
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.data import DataConfig, DataFormat
+from schemas.problems import PatchOperation
+from schemas.request import TrainingRequest
+from schemas.result import Place
+from trainer_core.data.arrays import NamedArrays, data_from_arrays
+from trainer_core.data.samples import Data
+from trainer_core.failure import Failure
+from trainer_core.models.file import ModelFile
+
+INPUT_NAMES = ("x", "X", "inputs", "input", "data", "features", "images")
+TARGET_NAMES = ("y", "Y", "targets", "target", "labels", "label")
+
+
+def load(request: TrainingRequest, format: DataFormat, _model_file: ModelFile) -> Data:
+    """Samples of tensor files; which array is which is said by ``dataConfig.features`` and ``target``, else by name."""
+    config = request.data_config
+    train = _read(Path(config.train_path), format, config)
+    validation = None if config.val_path is None else _read(Path(config.val_path), format, config)
+    return data_from_arrays(train, validation, request, format)
+
+
+def _read(path: Path, format: DataFormat, config: DataConfig) -> NamedArrays:
+    arrays = READERS[format](path)
+    if config.features is not None and len(config.features) != 1:
+        message = f"dataConfig.features names {len(config.features)} arrays; the inputs of a tensor file are one array."
+        raise Failure("data_invalid", message, place=Place(path=str(path), pointer="/dataConfig/features"))
+    target = _choose(arrays, config.target, TARGET_NAMES, path, "target", "/dataConfig/target")
+    wanted = config.features[0] if config.features else None
+    rest = {name: array for name, array in arrays.items() if name != target}
+    inputs = _choose(rest, wanted, INPUT_NAMES, path, "input", "/dataConfig/features/0")
+    return NamedArrays(arrays[inputs], arrays[target], str(path), inputs, target)
+
+
+def _choose(
+    arrays: Mapping[str, NDArray], wanted: str | None, usual: tuple[str, ...], path: Path, role: str, pointer: str
+) -> str:
+    """The name of the array that is wanted, or goes by a usual name; raises ``data_invalid`` listing what there is."""
+    name = wanted or next((item for item in usual if item in arrays), None)
+    if name is not None and name in arrays:
+        return name
+    near = get_close_matches(wanted or "", arrays, n=1)
+    there = ", ".join(arrays) or "nothing else"
+    what = f"no array {wanted!r}" if wanted else f"no {role} array under a usual name ({', '.join(usual)})"
+    raise Failure(
+        "data_invalid",
+        f"{path.name} has {what}; it has {there}." + (f" Did you mean {near[0]!r}?" if near else ""),
+        next_move="Name the arrays by dataConfig.features (one) and dataConfig.target.",
+        place=Place(path=str(path), pointer=pointer),
+        fix=[PatchOperation(op="add", path=pointer, value=near[0])] if near else None,
+    )
+
+
+def _unreadable(path: Path, error: Exception, next_move: str | None = None) -> Failure:
+    message = f"{path.name} cannot be read as {path.suffix.lstrip('.') or 'tensors'}: {type(error).__name__}."
+    return Failure("data_invalid", message, next_move=next_move, place=Place(path=str(path)), detail=str(error))
+
+
+def read_npz(path: Path) -> dict[str, NDArray]:
+    """The arrays of an ``.npz`` file; pickled ones are refused."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        next_move = "Save plain arrays: np.savez(path, x=..., y=...), none of them of type object."
+        raise _unreadable(path, error, next_move) from error
+
+
+def read_pt(path: Path) -> dict[str, NDArray]:
+    """The tensors of a ``.pt`` file: a dict of them, or a pair (x, y). Read with ``weights_only=True``."""
+    import torch
+
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
+        next_move = "Save tensors alone: torch.save({'x': x, 'y': y}, path)."
+        raise _unreadable(path, error, next_move) from error
+    if isinstance(content, list | tuple) and len(content) == 2:
+        content = {"x": content[0], "y": content[1]}
+    if not isinstance(content, dict):
+        message = f"{path.name} holds a {type(content).__name__}; a dict of tensors or a pair (x, y) was expected."
+        raise Failure("data_invalid", message, place=Place(path=str(path)))
+    tensors = {str(name): item for name, item in content.items() if isinstance(item, torch.Tensor)}
+    return {
+        name: (item.float() if item.is_floating_point() else item).detach().numpy() for name, item in tensors.items()
+    }
+
+
+def read_safetensors(path: Path) -> dict[str, NDArray]:
+    """The tensors of a ``.safetensors`` file, of the types that NumPy has (bfloat16 is not among them)."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError, KeyError) as error:
+        next_move = "Save float32 or integer tensors with safetensors."
+        raise _unreadable(path, error, next_move) from error
+
+
+READERS: dict[DataFormat, Callable[[Path], dict[str, NDArray]]] = {
+    "npz": read_npz,
+    "pt": read_pt,
+    "safetensors": read_safetensors,
+}
