@@ -1,6 +1,7 @@
 """Settings of the service: the one place of ``app`` that reads the environment."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from types import MappingProxyType
 from platformdirs import user_data_path
 
 DEFAULT_PORT = 8000
+
+_URL = re.compile(r"https?://(\[[0-9a-fA-F:]+\]|[^\s/?#\[\]@:]+)(:\d{1,5})?(/[^\s?#]*)?")
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -70,8 +73,13 @@ class ClientSettings:
 
     @staticmethod
     def from_environment() -> "ClientSettings":
-        """What the environment says."""
-        return ClientSettings(os.environ.get("PT_URL") or None, os.environ.get("PT_TOKEN") or None)
+        """What the environment says. Raises ValueError when ``PT_URL`` is no URL."""
+        url = os.environ.get("PT_URL") or None
+        if url is not None and not re.fullmatch(
+            r"https?://[^\s/?#\[\]]+|https?://\[[0-9a-fA-F:]+\](:\d+)?", url.rstrip("/")
+        ):
+            raise ValueError(f"PT_URL={url!r}: expected a URL such as http://127.0.0.1:8000")
+        return ClientSettings(url and url.rstrip("/"), os.environ.get("PT_TOKEN") or None)
 
 
 def _whole_number(said: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:

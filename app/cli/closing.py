@@ -1,0 +1,52 @@
+"""The last words of a run on standard error: how it ended and where to look next."""
+
+from typing import Any
+
+from app.cli.errors import failure_text
+from app.cli.figures import duration
+
+Json = dict[str, Any]
+
+
+def closing_text(payload: Json, checkpoint: str | None, further: str = "") -> str:
+    """One line for a run that went well; for another, why not and what to do. ``checkpoint`` is the last one saved."""
+    if payload["status"] != "error":
+        return f"{_outcome(payload)}. Next: {' · '.join([*_places(payload), *([further] if further else [])])}"
+    error = payload["error"]
+    if error["code"] == "cancelled":
+        return _cancelled(payload, checkpoint)
+    kept = f"\nKept: checkpoint {payload['checkpointPath']}" if payload["checkpointPath"] else ""
+    return f"{failure_text(error)}{kept}\nLog: pytorch-trainer logs {payload['jobId']}"
+
+
+def _outcome(payload: Json) -> str:
+    metrics = payload["metrics"]
+    named = (("val accuracy", "valAccuracy"), ("val loss", "valLoss"), ("train loss", "trainLoss"))
+    best = next((f"{name} {metrics[key]:.4g}" for name, key in named if key in metrics), "no figures")
+    epochs = f"epoch {payload['bestEpoch']} of {metrics['epochsTrained']}" if "bestEpoch" in payload else "no epoch"
+    word = "stopped early" if payload["status"] == "early_stopped" else "success"
+    return f"{word}: {best} ({epochs}, {duration(metrics['trainingTime'])})"
+
+
+def _places(payload: Json) -> list[str]:
+    places = [f"checkpoint {payload['checkpointPath']}"] if payload["checkpointPath"] else []
+    places.append(f"pytorch-trainer status {payload['jobId']}")
+    for tracking in payload.get("tracking", []):
+        if tracking["status"] == "complete" and tracking.get("trackingUri"):
+            places.append(mlflow_command(tracking["trackingUri"]))
+    return places
+
+
+def mlflow_command(uri: str) -> str:
+    """How to see tracked runs: the server's own page, or MLflow's over its store."""
+    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+
+
+def _cancelled(payload: Json, checkpoint: str | None) -> str:
+    checkpoint = checkpoint or payload["checkpointPath"]
+    if not checkpoint:
+        return f"{payload['jobId']} is cancelled. It had saved no checkpoint; start it anew."
+    return (
+        f"{payload['jobId']} is cancelled; its checkpoint is kept: {checkpoint}\n"
+        f'Resume: run the same request with "checkpointConfig": {{"resumeFrom": "{checkpoint}"}}'
+    )

@@ -1,0 +1,77 @@
+"""Commands on documents: plan, schema, token."""
+
+import json
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import schemas
+from app.cli.address import TOKEN_FILE, Whereabouts, running_line
+from app.cli.errors import error_lines, shown, value
+from app.cli.exits import CommandError, Exit
+from app.cli.output import read_request, remark, write_json, write_table
+
+Json = dict[str, Any]
+
+
+def plan(arguments: Namespace) -> int:
+    """What a request would do: the verdict, every setting it would run with, and what stands in its way."""
+    request = read_request(arguments.request)
+    found = running_line().ask(lambda client: client.plan(request))
+    if arguments.json:
+        write_json(found)
+    else:
+        _show_plan(found)
+    return Exit.INVALID_INPUT if found["verdict"] == "blocked" else Exit.SUCCESS
+
+
+def schema(arguments: Namespace) -> int:
+    """One JSON Schema of the contract; needs no service."""
+    path = Path(schemas.__file__).parent / "json" / f"{arguments.name}.schema.json"
+    write_json(json.loads(path.read_text(encoding="utf-8")))
+    return Exit.SUCCESS
+
+
+def token(arguments: Namespace) -> int:
+    """The token, or the file that holds it; the service makes it at its first start."""
+    whereabouts = Whereabouts.from_environment()
+    path, found = whereabouts.home / TOKEN_FILE, whereabouts.read_token()
+    if found is None:
+        raise CommandError(
+            Exit.INVALID_INPUT, f"There is no token at {path} yet; the service makes it: pytorch-trainer serve"
+        )
+    if arguments.json:
+        write_json({"token": found, "path": str(path)})
+    else:
+        print(path if arguments.path else found)
+    return Exit.SUCCESS
+
+
+def _show_plan(found: Json) -> None:
+    print(f"{found['verdict'].replace('_', ' ')}: {shown(found['summary'])}")
+    for title, errors in (("Problems", found.get("problems", [])), ("Warnings", found.get("warnings", []))):
+        if errors:
+            print(f"{title}:")
+        for number, error in enumerate(errors, start=1):
+            print("\n".join(error_lines(error, number)))
+    if found.get("resolved"):
+        defaulted = set(found.get("defaulted", []))
+        rows = ((pointer, value(leaf), _origin(pointer, defaulted)) for pointer, leaf in _leaves(found["resolved"]))
+        write_table(("setting", "value", "from"), rows)
+    if found.get("suggestedInput") is not None:
+        remark("The input with all fixes applied: pytorch-trainer plan --json, under suggestedInput.")
+
+
+def _leaves(node: Any, pointer: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(node, dict) or not node:
+        yield pointer, node
+        return
+    for key, child in node.items():
+        yield from _leaves(child, f"{pointer}/{str(key).replace('~', '~0').replace('/', '~1')}")
+
+
+def _origin(pointer: str, defaulted: set[str]) -> str:
+    parts = pointer.split("/")
+    above = ("/".join(parts[:end]) for end in range(2, len(parts) + 1))
+    return "default" if any(place in defaulted for place in above) else "request"

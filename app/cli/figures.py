@@ -1,0 +1,166 @@
+"""What the events of a job say, as the figures and the lines a person wants to see."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from schemas.text import untrusted
+
+Data = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A line worth keeping on the screen."""
+
+    level: Literal["info", "warning", "error"]
+    text: str
+
+
+@dataclass
+class Figures:
+    """The latest figures of a job; None until an event has brought them."""
+
+    phase: str = "queued"
+    epoch: int = 0
+    epochs: int | None = None
+    step: int = 0
+    total_steps: int | None = None
+    loss: float | None = None
+    accuracy: float | None = None
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    best_epoch: int | None = None
+    samples_per_second: float | None = None
+    eta_seconds: float | None = None
+    checkpoint: str | None = None
+
+    def take(self, event: dict[str, Any]) -> Notice | None:
+        """Learn from one event; what of it deserves a line of its own comes back."""
+        kind, data = event["type"], event["data"]
+        self._learn(kind, data)
+        tell = _NOTICES.get(kind)
+        return None if tell is None else tell(data)
+
+    @property
+    def fraction(self) -> float | None:
+        """How much of the run is done, 0 to 1, or None while nothing is known."""
+        if self.total_steps:
+            return min(1.0, self.step / self.total_steps)
+        if self.epochs:
+            return min(1.0, self.epoch / self.epochs)
+        return None
+
+    def _learn(self, kind: str, data: Data) -> None:
+        if kind == "step":
+            self._learn_step(data)
+        elif kind == "epoch.started":
+            self.phase, self.epoch, self.epochs = "training", data["epoch"], data["epochs"]
+        elif kind == "epoch.completed":
+            self._learn_epoch(data)
+        elif kind == "checkpoint.saved":
+            self.checkpoint = data["path"]
+        else:
+            self.phase = _PHASES.get(kind, self.phase)
+
+    def _learn_step(self, data: Data) -> None:
+        self.epoch, self.step, self.total_steps = data["epoch"], data["step"], data["totalSteps"]
+        self.loss = data.get("lossAverage", data.get("loss"))
+        self.accuracy = data.get("accuracy", self.accuracy)
+        self.samples_per_second = data.get("samplesPerSecond", self.samples_per_second)
+        self.eta_seconds = data.get("etaSeconds")
+
+    def _learn_epoch(self, data: Data) -> None:
+        self.epoch = data["epoch"]
+        self.loss, self.accuracy = data.get("trainLoss"), data.get("trainAccuracy")
+        self.val_loss, self.val_accuracy = data.get("valLoss"), data.get("valAccuracy")
+        self.samples_per_second = data.get("samplesPerSecond", self.samples_per_second)
+        if data.get("isBest"):
+            self.best_epoch = data["epoch"]
+
+
+_PHASES = {
+    "job.started": "preparing",
+    "data.loaded": "preparing",
+    "model.loaded": "preparing",
+    "run.finalizing": "finalizing",
+    "job.cancelling": "cancelling",
+    "attempt.failed": "attempt failed",
+    "job.completed": "done",
+}
+
+
+def _queued(data: Data) -> Notice | None:
+    ahead = data["position"]
+    return Notice("info", f"queued behind {count(ahead, 'job')}") if ahead else None
+
+
+def _started(data: Data) -> Notice:
+    return Notice("info", f"worker {data['pid']} started: {data['engine']} on {', '.join(data['devices'])}")
+
+
+def _model(data: Data) -> Notice:
+    return Notice("info", f"model {untrusted(data['name'], 80)}: {count(data['parameters'], 'parameter')}")
+
+
+def _data(data: Data) -> Notice:
+    classes = data.get("classes")
+    kinds = f", {count(len(classes), 'class', 'classes')}" if classes else ""
+    samples = f"{data['trainSamples']:,} training and {data['valSamples']:,} validation samples"
+    return Notice("info", f"data ({data['format']}, {data['task']}): {samples}{kinds}")
+
+
+def _restored(data: Data) -> Notice:
+    return Notice("info", f"goes on from {data['path']} (epoch {data['epoch']}, step {data['step']:,})")
+
+
+def _alert(data: Data) -> Notice:
+    remedy = f" {data['remedy']}" if data.get("remedy") else ""
+    return Notice(data["level"], untrusted(f"{data['message']}{remedy}", 500))
+
+
+def _early_stop(data: Data) -> Notice:
+    waited = f"{data['monitor']} has not improved for {count(data['patience'], 'epoch')}"
+    return Notice("info", f"early stop after epoch {data['epoch']}: {waited} (best: epoch {data['bestEpoch']})")
+
+
+def _attempt_failed(data: Data) -> Notice:
+    then = "a new attempt follows" if data["willRetry"] else "no further attempt"
+    return Notice("error", f"attempt failed: {data['code']}; {then}")
+
+
+def _cancelling(_data: Data) -> Notice:
+    return Notice("info", "cancelling: the worker saves a checkpoint and stops")
+
+
+_NOTICES: dict[str, Callable[[Data], Notice | None]] = {
+    "job.queued": _queued,
+    "job.started": _started,
+    "model.loaded": _model,
+    "data.loaded": _data,
+    "run.restored": _restored,
+    "alert": _alert,
+    "early_stop.triggered": _early_stop,
+    "attempt.failed": _attempt_failed,
+    "job.cancelling": _cancelling,
+}
+
+
+def count(number: int, singular: str, plural: str | None = None) -> str:
+    """``1 job``, ``2 jobs``, ``1,234 parameters``."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """``0:07``, ``12:30``, ``3:05:00``, ``2 d 4 h``."""
+    whole = round(seconds)
+    if whole >= 86_400:
+        return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def rate(samples_per_second: float) -> str:
+    """``1,234 samples/s``, ``3.2 samples/s``."""
+    places = 0 if samples_per_second >= 100 else 1
+    return f"{samples_per_second:,.{places}f} samples/s"

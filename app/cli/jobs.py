@@ -1,0 +1,76 @@
+"""Commands that act on jobs of a running service, or wait for them: submit, wait, watch, cancel."""
+
+import time
+import uuid
+from argparse import Namespace
+from functools import partial
+
+from app.cli.address import running_line
+from app.cli.client import LONGEST_WAIT, Client
+from app.cli.closing import closing_text
+from app.cli.errors import shown
+from app.cli.exits import CommandError, Exit, exit_of
+from app.cli.follow import Follower
+from app.cli.interrupts import Terminated, termination_raised
+from app.cli.output import read_request, remark, write_json
+from app.cli.progress import progress_for
+from app.cli.running import watch as watch_to_the_end
+from schemas.job import TERMINAL
+
+
+def submit(arguments: Namespace) -> int:
+    """Queue a job: its id, or its view, on stdout."""
+    request, key = read_request(arguments.request), uuid.uuid4().hex
+    job = running_line().ask(lambda client: client.submit(request, key))
+    if arguments.json:
+        write_json(job)
+    else:
+        print(job["jobId"])
+        remark(f"{shown(job['summary'])}\nNext: pytorch-trainer watch {job['jobId']}")
+    return Exit.SUCCESS
+
+
+def wait(arguments: Namespace) -> int:
+    """The payload of a job once it has settled; its view, and exit 3, when the wait ends before."""
+    line, job_id = running_line(), arguments.job_id
+    deadline = None if arguments.timeout is None else time.monotonic() + arguments.timeout
+    while True:
+        left = LONGEST_WAIT if deadline is None else min(LONGEST_WAIT, max(0.0, deadline - time.monotonic()))
+        job = line.ask(partial(Client.job, job_id=job_id, wait=left))
+        if job["state"] in TERMINAL:
+            payload = line.ask(lambda client: client.result(job_id))
+            write_json(payload)
+            return exit_of(payload)
+        if deadline is not None and time.monotonic() >= deadline:
+            write_json(job)
+            remark(f"The wait has ended and {job_id} is still {job['state']}.\nNext: pytorch-trainer wait {job_id}")
+            return Exit.STILL_RUNNING
+
+
+def watch(arguments: Namespace) -> int:
+    """Show a job's progress to its end, then its payload when ``--json`` asks for it. Ctrl-C only leaves."""
+    follower, progress = Follower(running_line(), arguments.job_id), progress_for(quiet=False)
+    try:
+        with termination_raised(), progress:
+            payload = watch_to_the_end(follower, progress)
+    except (KeyboardInterrupt, Terminated):
+        raise CommandError(
+            Exit.STILL_RUNNING,
+            f"Left {arguments.job_id}; it goes on. Cancel it: pytorch-trainer cancel {arguments.job_id}",
+        ) from None
+    if arguments.json:
+        write_json(payload)
+    remark(closing_text(payload, progress.figures.checkpoint))
+    return exit_of(payload)
+
+
+def cancel(arguments: Namespace) -> int:
+    """Ask a job to save a checkpoint and stop; it settles a little later."""
+    job = running_line().ask(lambda client: client.cancel(arguments.job_id))
+    if arguments.json:
+        write_json(job)
+    else:
+        print(shown(job["summary"]))
+        if job["state"] not in TERMINAL:
+            remark(f"Next: pytorch-trainer wait {job['jobId']}")
+    return Exit.SUCCESS

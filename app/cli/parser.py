@@ -1,0 +1,172 @@
+"""The words of the command line: every command, its arguments, and one example of it."""
+
+import argparse
+from collections.abc import Callable
+
+Parser = argparse.ArgumentParser
+Adder = Callable[..., Parser]
+
+_DESCRIPTION = """\
+A training run as one command: one JSON in, a PyTorch training in a worker process,
+progress streamed, one schema-valid JSON out."""
+
+_EPILOG = """\
+exit codes:
+  0 success or early_stopped    1 training error    2 invalid input: nothing was queued
+  3 still running when the wait ended    4 cancelled    5 no service reachable
+
+environment:
+  PT_HOME       data folder: database, jobs, token (default: the user's data directory)
+  PT_WORKSPACE  root of the paths a request may name (default: the current folder)
+  PT_URL        the service to speak to (default: the one that runs on PT_HOME)
+  PT_TOKEN      its token (default: read from PT_HOME)
+  PT_HOST, PT_PORT, PT_DEVICES, PT_SLOTS, PT_MLFLOW_URI   see: pytorch-trainer serve --help
+
+example: pytorch-trainer run request.json > payload.json"""
+
+
+def build_parser() -> Parser:
+    """The parser of every command; ``door`` names the function that carries it out."""
+    parser = Parser(
+        prog="pytorch-trainer",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
+
+    def add(name: str, door: str, summary: str, example: str, more: str = "") -> Parser:
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.{more and chr(10) + chr(10) + more}",
+            epilog=f"example: {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.set_defaults(door=f"app.cli.{door}", problem_on_stdout=False)
+        command.add_argument("--json", action="store_true", help="print machine-readable JSON alone on stdout")
+        return command
+
+    _add_run_commands(add)
+    _add_job_commands(add)
+    _add_service_commands(add)
+    _add_schema_command(add)
+    return parser
+
+
+class _Version(argparse.Action):
+    """``--version``, which looks the version up only when asked."""
+
+    def __init__(self, option_strings: list[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version and leave")
+
+    def __call__(self, parser: Parser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"pytorch-trainer {version('pytorch-trainer')}")
+        parser.exit()
+
+
+_RUN_MORE = """\
+Uses the service that runs on PT_HOME (or PT_URL); when there is none, starts one for the
+length of this command. The payload goes to stdout, alone; progress to stderr. A refused
+request: its problem document on stdout, every error on stderr, exit 2.
+
+Ctrl-C cancels the job, waits until its checkpoint is saved and prints the payload (exit 4);
+a second Ctrl-C leaves at once (exit 3). When this command is killed, the service it started
+ends too, but the training goes on in its worker, and the next service on the same PT_HOME
+(serve or run) adopts it: nothing is lost."""
+
+_DEMO_MORE = """\
+Writes the 1,797 scanned digits that come with scikit-learn as images, starts the service,
+posts examples/digits/request.json, shows the progress on stderr and prints the payload
+alone on stdout. Needs a checkout of the repository."""
+
+
+def _add_service_commands(add: Adder) -> None:
+    serve = add("serve", "serving:serve", "start the service", "pytorch-trainer serve --workspace ~/project")
+    serve.add_argument("--home", metavar="FOLDER", help="data folder: database, jobs, token (PT_HOME)")
+    serve.add_argument("--workspace", metavar="FOLDER", help="root of the paths a request may name (PT_WORKSPACE)")
+    serve.add_argument("--host", help="address to listen on (PT_HOST, default 127.0.0.1)")
+    serve.add_argument("--port", type=_port, help="port to listen on, 0 for a free one (PT_PORT, default 8000)")
+    serve.add_argument("--devices", help="auto, cpu, or a list such as cuda:0,cuda:1 (PT_DEVICES, default auto)")
+    serve.add_argument("--slots", type=_positive, help="jobs that may run at once on each device (PT_SLOTS, default 1)")
+    serve.add_argument("--mlflow-uri", metavar="URI", help="MLflow store, or off (PT_MLFLOW_URI, default in the home)")
+    serve.add_argument("--no-auth", action="store_true", help="ask for no token; only on a loopback address")
+    token = add("token", "documents:token", "print the service's token", "pytorch-trainer token --path")
+    token.add_argument("--path", action="store_true", help="print the file that holds it instead")
+
+
+def _add_run_commands(add: Adder) -> None:
+    run = add("run", "running:run", "train, and print the payload", "pytorch-trainer run request.json", _RUN_MORE)
+    demo = add("demo", "demo:demo", "train on real scanned digits", "pytorch-trainer demo", _DEMO_MORE)
+    submit = add(
+        "submit", "jobs:submit", "queue a training and print its job id", "pytorch-trainer submit request.json"
+    )
+    plan = add(
+        "plan", "documents:plan", "say what a request would do, and queue nothing", "pytorch-trainer plan r.json"
+    )
+    for command in (run, submit, plan):
+        command.add_argument("request", metavar="REQUEST.json", help="the request file, or - for stdin")
+    for command in (run, demo):
+        command.add_argument("--quiet", action="store_true", help="show no progress")
+        command.set_defaults(problem_on_stdout=True)
+
+
+def _add_job_commands(add: Adder) -> None:
+    wait = add(
+        "wait", "jobs:wait", "wait for a job and print its payload", "pytorch-trainer wait job_01J… --timeout 60"
+    )
+    wait.add_argument(
+        "--timeout", type=_seconds, metavar="S", help="longest wait in seconds; then exit 3 (default: none)"
+    )
+    watch = add("watch", "jobs:watch", "show a job's progress to its end", "pytorch-trainer watch job_01J…")
+    status = add("status", "showing:status", "show a job, or the service", "pytorch-trainer status job_01J…")
+    logs = add("logs", "showing:logs", "print the log of a job's worker", "pytorch-trainer logs job_01J… --tail 50")
+    logs.add_argument("--tail", type=_positive, default=200, metavar="N", help="lines from the end (default 200)")
+    cancel = add("cancel", "jobs:cancel", "ask a job to save a checkpoint and stop", "pytorch-trainer cancel job_01J…")
+    for command in (wait, watch, logs, cancel):
+        command.add_argument("job_id", metavar="ID", help="the job's id")
+    status.add_argument("job_id", metavar="ID", nargs="?", help="the job's id; without it, the service")
+    listing = add("list", "showing:list_jobs", "list jobs, newest first", "pytorch-trainer list --state running")
+    listing.add_argument("--state", action="append", default=[], help="only jobs in this state (repeatable)")
+    listing.add_argument("--label", metavar="NAME=VALUE", help="only jobs with this label")
+    listing.add_argument("--limit", type=_positive, default=20, metavar="N", help="how many (default 20)")
+
+
+def _add_schema_command(add: Adder) -> None:
+    schema = add(
+        "schema", "documents:schema", "print a JSON Schema of the contract", "pytorch-trainer schema input > input.json"
+    )
+    schema.add_argument(
+        "name",
+        nargs="?",
+        default="input",
+        choices=("input", "output", "event", "problem", "plan"),
+        help="which document (default input)",
+    )
+
+
+def _port(text: str) -> int:
+    return _whole_number(text, 0, 65_535)
+
+
+def _positive(text: str) -> int:
+    return _whole_number(text, 1, 1_000_000)
+
+
+def _whole_number(text: str, low: int, high: int) -> int:
+    if not text.isdecimal() or not low <= int(text) <= high:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {low} to {high}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 31_536_000:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected seconds, 0 or more")
+    return seconds
