@@ -27,16 +27,14 @@ class Database:
         self._closed = False
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(mode=0o600)
-        self._writer = self._connect()
+        self._writer = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
+            _configure(self._writer)
             self._writer.execute("PRAGMA journal_mode = WAL")
             self._prepare_schema()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, StoreUnavailable) as error:
             self._writer.close()
-            raise StoreUnavailable(f"{path} cannot be used as the database: {error}.") from error
-        except StoreUnavailable:
-            self._writer.close()
-            raise
+            raise StoreUnavailable(f"{path} cannot be used as the database: {error}") from error
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -75,20 +73,11 @@ class Database:
             self._writer.close()
         self._close_idle()
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=64
-        )
-        connection.row_factory = sqlite3.Row
-        # FULL: a commit waits for the disk. An accepted job must survive a loss of power.
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        return connection
-
     def _reader(self) -> sqlite3.Connection:
         with suppress(IndexError):
             return self._idle.pop()
-        connection = self._connect()
+        connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        _configure(connection)
         connection.execute("PRAGMA query_only = ON")
         return connection
 
@@ -101,13 +90,20 @@ class Database:
         found: int = self._writer.execute("PRAGMA user_version").fetchone()[0]
         if found > SCHEMA_VERSION:
             raise StoreUnavailable(
-                f"{self._path} has schema version {found}; this release knows versions up to {SCHEMA_VERSION}. "
+                f"it has schema version {found}; this release knows versions up to {SCHEMA_VERSION}. "
                 "Install the newer release, or set PT_HOME to another folder."
             )
         if found == 0:
             self._writer.executescript(
                 f"BEGIN IMMEDIATE;\n{_SCHEMA.read_text()}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;"
             )
+
+
+def _configure(connection: sqlite3.Connection) -> None:
+    connection.row_factory = sqlite3.Row
+    # FULL: a commit waits for the disk. An accepted job must survive a loss of power.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
 
 
 @contextmanager

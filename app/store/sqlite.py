@@ -40,10 +40,11 @@ class SqliteStore:
                     if seen.input_sha256 != job.input_sha256:
                         raise KeyConflict(seen.job_id)
                     return seen, False
-            connection.execute(_SQL["insert_job"], job_values(job, now()))
+            time = now()
+            connection.execute(_SQL["insert_job"], job_values(job, time))
             position = connection.execute(_SQL["position"], {"job_id": job.job_id}).fetchone()[0]
             row = _known(connection, job.job_id)
-            _append(connection, row, [(JobQueued(position=position), now())])
+            _append(connection, row, [(JobQueued(position=position), time)])
             return _known(connection, job.job_id), True
 
     def get(self, job_id: str) -> JobRow | None:
