@@ -1,0 +1,101 @@
+"""What each column of a table is: a number, a boolean or a category; and which ones teach nothing."""
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from schemas.events import Alert
+from schemas.result import Place
+from trainer_core.data.samples import Indices
+from trainer_core.failure import Failure
+
+MOST_CATEGORIES = 100
+
+Kind = Literal["number", "boolean", "category"]
+
+
+def choose_columns(table: pd.DataFrame, rows: Indices, path: str) -> tuple[dict[str, Kind], list[Alert]]:
+    """The kind of each column that teaches something; empty, constant and index columns are left out, with a warning.
+
+    ``rows`` are the row numbers of ``table`` in its file, from 0. Raises ``data_invalid`` naming the column: dates, text
+    of more than 100 kinds, numbers with words among them, and when no column is left.
+    """
+    kinds: dict[str, Kind] = {}
+    dropped: dict[str, str] = {}
+    for name in table.columns:
+        reason = _useless(table[name], str(name))
+        if reason:
+            dropped[str(name)] = reason
+        else:
+            kinds[str(name)] = _kind(table[name], rows, Place(path=path, column=str(name)))
+    if not kinds:
+        message = f"No column is left to learn from: {_listed(dropped)}."
+        raise Failure("data_invalid", message, place=Place(path=path, pointer="/dataConfig/features"))
+    if not dropped:
+        return kinds, []
+    alert = Alert(
+        code="columns_dropped",
+        level="warning",
+        message=f"{len(dropped)} columns were left out: {_listed(dropped)}.",
+        evidence={"columns": dropped},
+        remedy="Name the columns to learn from in dataConfig.features.",
+    )
+    return kinds, [alert]
+
+
+def _listed(dropped: dict[str, str]) -> str:
+    return ", ".join(f"{name} ({reason})" for name, reason in list(dropped.items())[:20])
+
+
+def _useless(column: pd.Series, name: str) -> str | None:
+    present = column.dropna()
+    if present.empty:
+        return "empty"
+    if present.nunique() == 1 and len(present) == len(column):
+        return "constant"
+    if name.startswith("Unnamed: ") and present.is_monotonic_increasing and present.is_unique:
+        return "a row number without a name"
+    return None
+
+
+def _kind(column: pd.Series, rows: Indices, place: Place) -> Kind:
+    types = pd.api.types
+    if types.is_bool_dtype(column.dtype) and not column.isna().any():
+        return "boolean"
+    if types.is_datetime64_any_dtype(column.dtype) or types.is_timedelta64_dtype(column.dtype):
+        message = f"Column {place.column!r} holds dates: how they become numbers (days since, weekday, month) is yours to say."
+        next_move = "Leave it out with dataConfig.features, or replace it by number columns."
+        raise Failure("data_invalid", message, next_move=next_move, place=place)
+    if types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype):
+        return "number"
+    _check_no_numbers(column, rows, place)
+    distinct = column.nunique()
+    if distinct > MOST_CATEGORIES:
+        example = column.dropna().iloc[0]
+        raise Failure(
+            "data_invalid",
+            f"Column {place.column!r} holds {distinct} different texts (such as {str(example)[:40]!r}); at most "
+            f"{MOST_CATEGORIES} are taken as categories.",
+            next_move="Leave it out with dataConfig.features, or turn it into numbers with build_dataset in the model file.",
+            place=place,
+        )
+    return "category"
+
+
+def _check_no_numbers(column: pd.Series, rows: Indices, place: Place) -> None:
+    """Text of which more than half reads as numbers is a column of numbers with a stray word in it."""
+    present = column.dropna().astype(str)
+    numbers = pd.to_numeric(present, errors="coerce")
+    stray = numbers.isna().to_numpy()
+    if not stray.any() or stray.mean() >= 0.5:
+        return
+    position = int(np.flatnonzero(column.notna().to_numpy())[np.argmax(stray)])
+    row = int(rows[position]) + 1
+    raise Failure(
+        "data_invalid",
+        f"Column {place.column!r} holds numbers, but {present.iloc[int(np.argmax(stray))][:40]!r} in row {row} "
+        f"({int(stray.sum())} such cells in all).",
+        next_move="Correct the cell, or leave it empty: an empty cell counts as missing.",
+        place=place.model_copy(update={"row": row}),
+    )
