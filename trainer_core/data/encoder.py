@@ -54,7 +54,7 @@ class Column:
         """The column as float32, (rows, inputs). Raises ``data_invalid`` with the row of what is no finite number."""
         if self.kind == "category":
             codes = pd.Categorical(_texts(column), categories=list(self.categories)).codes
-            return (np.asarray(codes)[:, None] == np.arange(len(self.categories))).astype(np.float32)
+            return np.equal.outer(codes, np.arange(len(self.categories))).astype(np.float32)
         values = self._numbers(column, path)
         values = np.where(np.isnan(values), self.fill, values)
         wrong = ~(np.abs(values) <= LARGEST)
@@ -74,9 +74,9 @@ class Column:
             values: NDArray[np.float64] = column.to_numpy(dtype=np.float64, na_value=np.nan)
         except (ValueError, TypeError) as error:
             message = f"Column {self.name!r} holds numbers in the training rows and {column.dtype} in {path}."
-            raise Failure(
-                "data_invalid", message, place=Place(path=path, column=self.name), detail=str(error)
-            ) from error
+            place = Place(path=path, column=self.name)
+            raise Failure("data_invalid", message, place=place, detail=str(error)) from error
+        return values
 
     def unseen(self, column: pd.Series) -> int:
         """Cells whose category the training rows do not have."""
