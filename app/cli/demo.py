@@ -34,7 +34,7 @@ def demo(arguments: Namespace) -> int:
 
 def find_example() -> Path:
     """The digits example, below the current folder or beside the package."""
-    roots = (Path.cwd(), Path(app.__file__).resolve().parents[1])
+    roots = dict.fromkeys((Path.cwd(), Path(app.__file__).resolve().parents[1]))
     for root in roots:
         if (root / EXAMPLE / "request.json").is_file():
             return (root / EXAMPLE).resolve()

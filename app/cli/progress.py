@@ -104,6 +104,7 @@ class _Screen:
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
+        from rich.text import Text
 
         figures, fraction = self._figures, self._figures.fraction
         far = Table.grid(padding=(0, 1), expand=True)
@@ -112,7 +113,8 @@ class _Screen:
         bar = ProgressBar(total=None if fraction is None else 1.0, completed=fraction or 0.0, pulse=fraction is None)
         percent = "" if fraction is None else f"{fraction:4.0%}"
         far.add_row(place_of(figures), bar, percent, pace_of(figures))
-        return Group(far, quality_of(figures)) if figures.loss is not None else far
+        quality = Text(quality_of(figures), no_wrap=True, overflow="ellipsis")
+        return Group(far, quality) if quality else far
 
 
 def place_of(figures: Figures) -> str:
@@ -143,15 +145,13 @@ def quality_of(figures: Figures) -> str:
         ("val loss", figures.val_loss),
         ("val accuracy", figures.val_accuracy),
     )
-    parts = [f"{name} {value:.4g}" for name, value in named if value is not None]
-    if figures.best_epoch is not None:
-        parts.append(f"best epoch {figures.best_epoch}")
-    return " · ".join(parts)
+    return " · ".join(f"{name} {value:.4g}" for name, value in named if value is not None)
 
 
 def line_of(figures: Figures) -> str:
     """All figures on one line."""
-    return " · ".join(part for part in (place_of(figures), quality_of(figures), pace_of(figures)) if part)
+    best = "" if figures.best_epoch is None else f"best epoch {figures.best_epoch}"
+    return " · ".join(part for part in (place_of(figures), quality_of(figures), best, pace_of(figures)) if part)
 
 
 def progress_for(quiet: bool) -> Progress:
