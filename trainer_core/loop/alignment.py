@@ -1,0 +1,66 @@
+"""Model outputs and targets brought to one shape, or refused: nothing is broadcast by accident."""
+
+import torch
+from torch import Tensor
+
+from trainer_core.failure import Failure
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"({', '.join(map(str, tensor.shape))})"
+
+
+def one_tensor(value: object, what: str) -> Tensor:
+    """``value`` as the one tensor that built-in losses and figures work on; floats in half precision become float32.
+
+    Raises Failure ``model_invalid`` for anything but a tensor.
+    """
+    if not isinstance(value, Tensor):
+        raise Failure(
+            "model_invalid",
+            f"The {what} are a {type(value).__name__}, and the built-in losses want one tensor.",
+            next_move="Return one tensor, or define loss(output, targets) in the model file.",
+        )
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+
+
+def align_classes(output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits as (M, C) and class indices as (M,).
+
+    Takes (N, C) with (N,), sequences (N, ..., C) with (N, ...), and torch's own order (N, C, ...) with (N, ...).
+    Where both readings fit, three dimensions are read as a sequence (N, T, C), more as an image (N, C, H, W).
+    Raises Failure ``model_invalid`` where none fits.
+    """
+    if targets.is_floating_point():
+        raise _misfit(output, targets, "class indices must be whole numbers")
+    is_last = output.ndim > 1 and output.shape[:-1] == targets.shape
+    is_second = output.ndim > 1 and (output.shape[0], *output.shape[2:]) == tuple(targets.shape)
+    if is_second and not (is_last and output.ndim == 3):
+        output = output.movedim(1, -1)
+    elif not is_last:
+        raise _misfit(output, targets, "classification wants outputs (N, C) for targets (N,)")
+    return output.reshape(-1, output.shape[-1]), targets.reshape(-1)
+
+
+def align_values(output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the targets' shape and the outputs' type; they may differ in dimensions of size 1, as (N, 1) and (N,).
+
+    Raises Failure ``model_invalid`` otherwise.
+    """
+    if output.shape != targets.shape:
+        if _without_ones(output) != _without_ones(targets):
+            raise _misfit(output, targets, "they must be the same, up to dimensions of size 1")
+        output = output.reshape(targets.shape)
+    return output, targets.to(output.dtype)
+
+
+def _without_ones(tensor: Tensor) -> list[int]:
+    return [*tensor.shape[:1], *(size for size in tensor.shape[1:] if size != 1)]
+
+
+def _misfit(output: Tensor, targets: Tensor, rule: str) -> Failure:
+    return Failure(
+        "model_invalid",
+        f"Outputs of shape {_shape(output)} do not fit targets of shape {_shape(targets)}, {targets.dtype}: {rule}.",
+        next_move="Change the model's last layer, or set trainingConfig.task or trainingConfig.loss.",
+    )

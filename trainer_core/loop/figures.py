@@ -1,0 +1,79 @@
+"""What all figures of an epoch have in common: sums on the device, the loss first."""
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from trainer_core.failure import Failure
+from trainer_core.loop.ranks import Ranks
+
+Split = Literal["train", "val"]
+
+
+class Figures:
+    """The loss alone; the base of the others.
+
+    ``omitted`` says why a figure is left out that one could expect; it is empty while there is no reason.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._dtype = torch.float32 if device.type == "mps" else torch.float64
+        self._loss = self._zeros(2)
+        self.omitted = ""
+
+    def update(self, output: Any, targets: Any, loss_sum: Tensor, count: Tensor) -> None:
+        """Add one batch, without a sync. Outputs that do not fit the task (only the model file's own loss gets on
+        with them) are counted in the loss alone."""
+        self._loss += torch.stack((loss_sum.detach(), count.detach())).to(self._loss)
+        try:
+            self._add(output, targets)
+        except Failure as failure:
+            self.omitted = str(failure)
+
+    def _add(self, output: Any, targets: Any) -> None:
+        """Add one batch to the further figures, of which there are none here."""
+
+    def merge(self, ranks: Ranks) -> None:
+        """Make these the figures of all ranks, on all ranks; they equal those of one process that saw everything."""
+        ranks.sum([self._loss])
+
+    def compute(self, prefix: Split) -> dict[str, float]:
+        """The figures by name (``trainLoss`` ...); what is not finite or not defined is left out. The only sync."""
+        total, count = self._loss.tolist()
+        return finite({f"{prefix}Loss": total / count if count else math.nan})
+
+    def reset(self) -> None:
+        """Begin afresh."""
+        self.restore({})
+        self.omitted = ""
+
+    def state(self) -> dict[str, Tensor]:
+        """The sums so far, copied to the CPU."""
+        return {"loss": self._loss.to("cpu", copy=True)}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from ``state``; from nothing where it is empty."""
+        self._loss = self._take(state, "loss", 2)
+
+    def _take(self, state: dict[str, Tensor], name: str, *shape: int) -> Tensor:
+        return state[name].to(self._device, self._dtype, copy=True) if name in state else self._zeros(*shape)
+
+    def _zeros(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=self._dtype, device=self._device)
+
+
+def finite(figures: dict[str, float]) -> dict[str, float]:
+    """``figures`` without what is NaN or infinite."""
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+def widen(sums: Tensor, ranks: Ranks) -> Tensor:
+    """``sums`` (k, width), or zeros of the other ranks' width on a rank that has seen no batch and has none."""
+    width = sums.shape[1]
+    widths = torch.tensor([width, min(width, 1)], dtype=sums.dtype, device=sums.device)
+    ranks.sum([widths])
+    total, having = widths.tolist()
+    return sums if width or not having else sums.new_zeros(sums.shape[0], round(total / having))

@@ -1,0 +1,109 @@
+"""What a checkpoint consists of: the last file written, and the first one read."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from schemas.base import Document
+from trainer_core.failure import Failure
+from trainer_core.files import write_synced
+
+FORMAT = 1
+MANIFEST_FILE = "manifest.json"
+Kind = Literal["epoch", "step", "final", "cancel"]
+
+
+class FileRecord(Document):
+    """Size and SHA-256 of one file."""
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(Document):
+    """Everything but the values. ``number`` grows by one with every checkpoint of a run's folder, so that the newest
+    is known even where clocks jump or epochs are done twice; ``sha256`` is over the rest of this document."""
+
+    format: int = FORMAT
+    number: int
+    kind: Kind
+    epoch: int
+    step: int
+    is_best: bool
+    time: str
+    about: dict[str, str] = Field(default_factory=dict)
+    files: dict[str, FileRecord]
+    sha256: str = ""
+
+    def sealed(self) -> "Manifest":
+        """With its own hash."""
+        return self.model_copy(update={"sha256": self._digest()})
+
+    def content(self) -> bytes:
+        """The one spelling of this document: any other bytes are damage."""
+        return (json.dumps(self.to_json(), indent=1, sort_keys=True, ensure_ascii=True) + "\n").encode()
+
+    def _digest(self) -> str:
+        return hashlib.sha256(self.model_copy(update={"sha256": ""}).content()).hexdigest()
+
+    def is_intact(self, content: bytes) -> bool:
+        """Whether ``content``, from which this was read, is what was written."""
+        return self.sha256 == self._digest() and content == self.content()
+
+
+def corrupt(path: Path, what: str) -> Failure:
+    """The failure of a checkpoint that is not what was written; ``path`` is the file."""
+    return Failure("checkpoint_corrupt", f"{path}: {what}.")
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> str:
+    """Write and fsync ``manifest``, sealed; returns the SHA-256 of the file."""
+    content = manifest.sealed().content()
+    write_synced(folder / MANIFEST_FILE, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest in ``folder``. Raises Failure ``checkpoint_incompatible`` when this is no checkpoint, or one of
+    another format; ``checkpoint_corrupt`` when it is damaged."""
+    path = folder / MANIFEST_FILE
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if any(folder.glob("*.safetensors")):
+            raise corrupt(path, "the manifest is missing") from error
+        raise Failure("checkpoint_incompatible", f"{folder} is no checkpoint: it has no {MANIFEST_FILE}.") from error
+    try:
+        manifest = Manifest.model_validate_json(content)
+    except ValidationError as error:
+        raise corrupt(path, "the manifest cannot be read") from error
+    if not manifest.is_intact(content):
+        raise corrupt(path, "the manifest is not as it was written")
+    if manifest.format != FORMAT:
+        raise Failure(
+            "checkpoint_incompatible", f"{folder} has the format {manifest.format}; this version reads {FORMAT}."
+        )
+    return manifest
+
+
+def verify(folder: Path) -> Manifest:
+    """The manifest of ``folder``, every file's size and SHA-256 compared with it.
+
+    Raises Failure as ``read_manifest`` does, and ``checkpoint_corrupt`` that names the first file in which a single
+    bit is not as it was written.
+    """
+    manifest = read_manifest(folder)
+    for name, record in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise corrupt(path, "the file is missing")
+        if path.stat().st_size != record.bytes:
+            raise corrupt(path, f"the file has {path.stat().st_size} bytes, and had {record.bytes}")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != record.sha256:
+            raise corrupt(path, "the file is not as it was written (SHA-256)")
+    return manifest

@@ -1,0 +1,71 @@
+"""Nested values of tensors, numbers and text as JSON beside a flat dict of tensors; nothing is ever pickled."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# A tensor is {"$tensor": key}, with its strides where it is not contiguous; two names of one tensor share a key.
+_TENSOR, _STRIDES, _TUPLE, _MAP, _NUMBER = "$tensor", "$strides", "$tuple", "$map", "$number"
+
+
+class Packer:
+    """Turns values into JSON and gathers their ``tensors`` by path (``state/fc.weight/exp_avg``)."""
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, Tensor] = {}
+        self._keys: dict[tuple[object, ...], str] = {}
+
+    def pack(self, value: Any, path: str = "") -> Any:
+        """``value`` as JSON. Raises TypeError for what is neither tensor, number, text, list, tuple nor dict."""
+        if isinstance(value, Tensor):
+            return self._tensor(value, path)
+        if value is None or isinstance(value, bool | int | str):
+            return value
+        if isinstance(value, float):
+            return value if math.isfinite(value) else {_NUMBER: repr(value)}
+        if isinstance(value, list | tuple):
+            items = [self.pack(item, f"{path}/{place}" if path else str(place)) for place, item in enumerate(value)]
+            return {_TUPLE: items} if isinstance(value, tuple) else items
+        if isinstance(value, dict):
+            items = [[key, self.pack(item, f"{path}/{key}" if path else str(key))] for key, item in value.items()]
+            is_plain = all(isinstance(key, str) and not key.startswith("$") for key in value)
+            return dict(items) if is_plain else {_MAP: items}
+        raise TypeError(f"{path}: a {type(value).__name__} cannot be kept in a checkpoint.")
+
+    def _tensor(self, tensor: Tensor, path: str) -> dict[str, Any]:
+        identity = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        # An empty tensor has no address to know it by.
+        key = self._keys.setdefault(identity, path) if tensor.numel() else path
+        self.tensors.setdefault(key, tensor)
+        # Fused optimizers walk raw memory: their state must come back with the strides of its parameter.
+        is_dense = torch.empty_like(tensor, device="meta").stride() == tensor.stride()
+        if tensor.is_contiguous() or not is_dense:
+            return {_TENSOR: key}
+        return {_TENSOR: key, _STRIDES: list(tensor.stride())}
+
+
+def unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """The value that was packed; tensors that were one are one again."""
+    if isinstance(value, list):
+        return [unpack(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if _TENSOR in value:
+        return _restore_strides(value, tensors)
+    if _TUPLE in value:
+        return tuple(unpack(item, tensors) for item in value[_TUPLE])
+    if _NUMBER in value:
+        return float(value[_NUMBER])
+    items = value[_MAP] if _MAP in value else value.items()
+    return {key: unpack(item, tensors) for key, item in items}
+
+
+def _restore_strides(reference: dict[str, Any], tensors: dict[str, Tensor]) -> Tensor:
+    key = reference[_TENSOR]
+    tensor = tensors[key]
+    strides = tuple(reference.get(_STRIDES, tensor.stride()))
+    if tensor.stride() != strides:
+        tensors[key] = torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype).copy_(tensor)
+    return tensors[key]
