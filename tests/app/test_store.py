@@ -39,7 +39,7 @@ PATHS: dict[JobState, tuple[JobState, ...]] = {
 }
 
 
-@pytest.fixture()
+@pytest.fixture
 def store(tmp_path: Path):
     store = SqliteStore(tmp_path / "home" / "jobs.db")
     yield store

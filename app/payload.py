@@ -1,0 +1,177 @@
+"""The payload: what a job returns, folded from its events. Pure: nothing here looks at a disk or a clock."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.resources import files
+from typing import Any, Literal
+
+from jsonschema import Draft202012Validator
+
+from app.store.interface import JobRow
+from schemas.assignment import Outcome
+from schemas.events import (
+    Alert,
+    CheckpointSaved,
+    EpochCompleted,
+    EpochStarted,
+    Event,
+    JobStarted,
+    RunFinalizing,
+    RunResolved,
+    RunRestored,
+    Step,
+)
+from schemas.result import EpochRow, JobPayload, Metrics, Provenance, RunWarning, TrainingError
+
+_STATUS: dict[str, Literal["success", "early_stopped", "error"]] = {
+    "succeeded": "success",
+    "early_stopped": "early_stopped",
+}
+_FOLDED = frozenset(
+    data.event_type
+    for data in (Alert, CheckpointSaved, EpochCompleted, JobStarted, RunFinalizing, RunResolved, RunRestored)
+)
+_OF_THE_RUN = _FOLDED | {EpochStarted.event_type, Step.event_type}
+_WARNINGS_LIMIT = 200
+
+_VALIDATORS = [
+    Draft202012Validator(json.loads(files("schemas").joinpath("json", name).read_text()))
+    for name in ("seed.output.schema.json", "output.schema.json")
+]
+
+
+def check(payload: dict[str, Any]) -> list[str]:
+    """What is wrong with ``payload`` by the skill's output schema and by our own; empty when it is valid."""
+    return [
+        f"{error.json_path}: {error.message}" for validator in _VALIDATORS for error in validator.iter_errors(payload)
+    ]
+
+
+def fold(events: Iterable[Event], outcome: Outcome | None, error: TrainingError | None, row: JobRow) -> JobPayload:
+    """The payload of a job that ended with ``outcome``, or without one, for the reason ``error``.
+
+    The same events give the same payload. A job that never started, or has no outcome, has a payload too.
+    """
+    story = _Story()
+    for event in events:
+        story.take(event)
+    error = error or (outcome.error if outcome else None)
+    best = story.best_row()
+    return JobPayload(
+        status="error" if outcome is None or error is not None else _STATUS.get(outcome.state, "error"),
+        metrics=_metrics(story, best),
+        checkpoint_path=story.checkpoint_path(),
+        learning_curve=[story.curve[epoch] for epoch in sorted(story.curve)],
+        job_id=row.job_id,
+        best_epoch=best.epoch if best else None,
+        error=error,
+        warnings=list(story.warnings)[-_WARNINGS_LIMIT:],
+        artifacts=outcome.artifacts if outcome else [],
+        tracking=outcome.tracking if outcome else [],
+        resolved=story.resolved or row.request,
+        provenance=_provenance(story, row),
+    )
+
+
+@dataclass
+class _Story:
+    """What the events have told so far."""
+
+    curve: dict[int, EpochRow] = field(default_factory=dict)
+    best_epoch: int | None = None
+    best_path: str | None = None
+    latest_path: str = ""
+    warnings: dict[RunWarning, None] = field(default_factory=dict)
+    resolved: dict[str, Any] = field(default_factory=dict)
+    started: JobStarted | None = None
+    finalizing: RunFinalizing | None = None
+    first_time: str | None = None
+    last_time: str | None = None
+
+    def take(self, event: Event) -> None:
+        """Hear one event. Those that tell the payload nothing are not even parsed: a long run has many steps."""
+        if event.type == JobStarted.event_type:
+            self.first_time = event.time
+        if event.type in _OF_THE_RUN:
+            self.last_time = event.time
+        if event.type not in _FOLDED:
+            return
+        match event.typed():
+            case JobStarted() as started:
+                self.started, self.finalizing = started, None
+            case RunResolved(resolved=resolved):
+                self.resolved = resolved
+            case RunRestored() as restored:
+                self._restore(restored)
+            case EpochCompleted() as completed:
+                self._complete(completed)
+            case CheckpointSaved(path=path, is_best=is_best):
+                self.latest_path = path
+                self.best_path = path if is_best else self.best_path
+            case Alert() as alert:
+                warning = RunWarning(code=alert.code, level=alert.level, message=alert.message, remedy=alert.remedy)
+                self.warnings[warning] = None
+            case RunFinalizing() as finalizing:
+                self.finalizing = finalizing
+
+    def _restore(self, restored: RunRestored) -> None:
+        """Go back to the checkpoint: what was trained after it is trained again."""
+        self.curve = {row.epoch: row for row in restored.history}
+        self.best_epoch, self.best_path, self.latest_path = restored.best_epoch, restored.best_path, restored.path
+
+    def _complete(self, completed: EpochCompleted) -> None:
+        self.curve[completed.epoch] = EpochRow.model_validate(completed.model_dump(exclude={"is_best"}))
+        if completed.is_best:
+            self.best_epoch = completed.epoch
+
+    def best_row(self) -> EpochRow | None:
+        """The row of the best epoch; of the last one when none was called best; None before the first."""
+        if self.best_epoch in self.curve:
+            return self.curve[self.best_epoch]
+        return self.curve[max(self.curve)] if self.curve else None
+
+    def checkpoint_path(self) -> str:
+        """The best checkpoint, else the latest, else empty."""
+        return self.best_path or self.latest_path
+
+    def seconds(self) -> float:
+        """Length of the run: as it said itself, else between its first and its last event."""
+        if self.finalizing is not None:
+            return self.finalizing.seconds
+        if self.first_time is None or self.last_time is None:
+            return 0.0
+        length = datetime.fromisoformat(self.last_time) - datetime.fromisoformat(self.first_time)
+        return max(0.0, length.total_seconds())
+
+
+def _metrics(story: _Story, best: EpochRow | None) -> Metrics:
+    trained = story.finalizing.epochs_trained if story.finalizing else max(story.curve, default=0)
+    figures = Metrics(epochs_trained=trained, training_time=story.seconds())
+    if best is None:
+        return figures
+    return figures.model_copy(
+        update={
+            "train_loss": best.train_loss,
+            "val_loss": best.val_loss,
+            "train_accuracy": best.train_accuracy,
+            "val_accuracy": best.val_accuracy,
+            "samples_per_second": best.samples_per_second,
+            "other": best.metrics,
+        }
+    )
+
+
+def _provenance(story: _Story, row: JobRow) -> Provenance:
+    training = (story.resolved or row.request).get("trainingConfig")
+    seed = training.get("seed") if isinstance(training, dict) else None
+    return Provenance(
+        input_sha256=row.input_sha256,
+        model_sha256=row.model_sha256,
+        git_commit=row.git_commit,
+        seed=seed if isinstance(seed, int) else None,
+        engine=row.engine,
+        versions=story.started.versions if story.started else {},
+        devices=list(row.assigned) or (story.started.devices if story.started else []),
+    )

@@ -1,0 +1,80 @@
+"""The verdict: how an attempt ended, from what its worker left and from how its process ended."""
+
+import signal
+from dataclasses import dataclass
+
+from schemas.assignment import Outcome, StopOrder
+from schemas.failures import FAILURES, FailureCode
+from schemas.result import TrainingError
+from schemas.text import untrusted
+
+_SIGNAL_NAMES = {number.value: number.name for number in signal.Signals}
+
+
+@dataclass(frozen=True)
+class Remains:
+    """What there is to judge by, once no process of the attempt is left."""
+
+    outcome: Outcome | None
+    stop: StopOrder | None
+    returncode: int | None
+    """Exit status, minus the signal's number, or None when the worker was not a child of this service."""
+    log_tail: str
+    max_seconds: float | None
+
+
+def training_error(code: FailureCode, message: str, detail: str | None = None) -> TrainingError:
+    """A failure found by the service. ``detail`` is text of a worker and is passed on as untrusted."""
+    entry = FAILURES[code]
+    return TrainingError(
+        code=code,
+        message=message,
+        retryable=entry.retryable,
+        recovery=entry.recovery,
+        next_move=entry.next_move,
+        untrusted=untrusted(detail) if detail else None,
+    )
+
+
+def judge(remains: Remains) -> Outcome:
+    """The outcome: the worker's own, or the one that stands for a worker that left none.
+
+    A cancel that came too late changes nothing: what the worker wrote counts.
+    """
+    if remains.outcome is not None:
+        return _whole(remains.outcome)
+    if remains.stop is None:
+        error = training_error(
+            "worker_lost", f"The worker ended without a result: {_manner(remains)}", remains.log_tail
+        )
+        return Outcome(state="failed", error=error)
+    if remains.stop.reason == "timeout":
+        limit = "its limit" if remains.max_seconds is None else f"limits.maxSeconds ({remains.max_seconds:g} s)"
+        message = f"The job ran longer than {limit}; it did not stop by itself and was killed."
+        return Outcome(state="failed", error=training_error("timeout", message, remains.log_tail))
+    message = "The job was cancelled; its worker ended without a result of its own, the last checkpoint is kept."
+    return Outcome(state="cancelled", error=training_error("cancelled", message, remains.log_tail))
+
+
+def _whole(outcome: Outcome) -> Outcome:
+    """An outcome that did not go well always says why."""
+    if outcome.error is not None or outcome.state in ("succeeded", "early_stopped"):
+        return outcome
+    if outcome.state == "cancelled":
+        error = training_error("cancelled", "The job was cancelled.")
+    else:
+        error = training_error("internal", "The worker failed and did not say why.")
+    return outcome.model_copy(update={"error": error})
+
+
+def _manner(remains: Remains) -> str:
+    """How the process ended, for a person."""
+    code = remains.returncode
+    if code is None:
+        return "it ended while the service was away, so how is not known."
+    if code >= 0:
+        return f"exit code {code}."
+    name = _SIGNAL_NAMES.get(-code, f"signal {-code}")
+    if -code == signal.SIGKILL:
+        return f"killed by {name}; the kernel's out-of-memory killer is a likely cause."
+    return f"killed by {name}."
