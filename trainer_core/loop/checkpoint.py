@@ -1,33 +1,33 @@
-"""Checkpoints: whole or absent, verified when read, and never a pickle.
+"""Checkpoints of a torch run: verified when read, and never a pickle.
 
-A checkpoint is a folder ``epoch-0003`` or ``step-00001234`` with, for each part (model, optimizer, state, random),
-the tensors in ``PART.safetensors`` and the rest in ``PART.json``, and a manifest. It is written as ``NAME.tmp``,
-every file synced, the manifest last, and renamed when it is complete. A file system that keeps its promises leaves
-the previous checkpoint whole, whenever the power goes.
+For each part (model, optimizer, state, random) the tensors are in ``PART.safetensors`` and the rest in ``PART.json``.
 """
 
-import platform
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-
-from schemas.events import CheckpointSaved
 from trainer_core.failure import Failure
-from trainer_core.files import sync_folder, write_atomically
-from trainer_core.loop.arguments import invalid
-from trainer_core.loop.manifest import Kind, Manifest, read_manifest, write_manifest
-from trainer_core.loop.snapshot import Snapshot, load_snapshot, write_parts
+from trainer_core.loop.checkpoint_folder import (
+    BEST,
+    LATEST,
+    CheckpointFolder,
+    complete_checkpoints,
+    find_checkpoint,
+    unreadable_checkpoints,
+)
+from trainer_core.loop.snapshot import Snapshot, load_snapshot
 
-__all__ = ["CheckpointFolder", "Skipped", "Snapshot", "find_checkpoint", "load_newest_good", "load_snapshot"]
-
-LATEST = "latest"
-BEST = "best"
-_TEMPORARY = ".tmp"
-_REPLACED = ".old"
+__all__ = [
+    "BEST",
+    "LATEST",
+    "CheckpointFolder",
+    "Skipped",
+    "Snapshot",
+    "complete_checkpoints",
+    "find_checkpoint",
+    "load_newest_good",
+    "load_snapshot",
+]
 
 
 @dataclass(frozen=True)
@@ -38,109 +38,12 @@ class Skipped:
     reason: str
 
 
-class CheckpointFolder:
-    """The checkpoints of one run, in ``run_folder``; the ``keep_last`` newest and the best stay.
-
-    For the one process that writes them: it clears away what an earlier one left half done. ``latest`` and ``best``
-    are files with the name of a checkpoint, for people and scripts.
-    """
-
-    def __init__(self, run_folder: Path, keep_last: int) -> None:
-        self._folder = run_folder
-        self._keep_last = keep_last
-        run_folder.mkdir(parents=True, exist_ok=True)
-        self._clear_leftovers()
-
-    def save(self, snapshot: Snapshot, *, kind: Kind, epoch: int, step: int, is_best: bool) -> CheckpointSaved:
-        """Write ``snapshot``; when this returns, it survives a power cut.
-
-        Raises OSError (a full disk among others); the checkpoints before this one are then as they were.
-        """
-        name = f"epoch-{epoch:04d}" if kind == "epoch" else f"step-{step:08d}"
-        temporary = self._folder / (name + _TEMPORARY)
-        existing = complete_checkpoints(self._folder)
-        number = 1 + max((manifest.number for _, manifest in existing), default=0)
-        try:
-            temporary.mkdir()
-            files = write_parts(temporary, snapshot)
-            manifest = Manifest(
-                number=number,
-                kind=kind,
-                epoch=epoch,
-                step=step,
-                is_best=is_best,
-                time=datetime.now(UTC).isoformat(timespec="microseconds"),
-                about={"python": platform.python_version(), "torch": torch.__version__} | snapshot.about,
-                files=files,
-            )
-            digest = write_manifest(temporary, manifest)
-            sync_folder(temporary)
-        except OSError:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        self._put_in_place(temporary, name)
-        write_atomically(self._folder / LATEST, f"{name}\n".encode())
-        if is_best:
-            write_atomically(self._folder / BEST, f"{name}\n".encode())
-        self._remove_old()
-        return CheckpointSaved(
-            path=str(self._folder / name),
-            kind=kind,
-            epoch=epoch,
-            step=step,
-            bytes=sum(record.bytes for record in files.values()),
-            sha256=digest,
-            is_best=is_best,
-        )
-
-    def load(self, path: Path) -> Snapshot:
-        """The snapshot in ``path``, as ``load_snapshot``."""
-        return load_snapshot(path)
-
-    def latest(self) -> Path | None:
-        """The newest checkpoint."""
-        return newest(self._folder)
-
-    def best(self) -> Path | None:
-        """The newest checkpoint that was the best when it was written."""
-        return next((path for path, manifest in complete_checkpoints(self._folder) if manifest.is_best), None)
-
-    def _put_in_place(self, temporary: Path, name: str) -> None:
-        """Rename to ``name``. One of that name (an epoch done again after a roll-back) stays until the new one is there."""
-        place, replaced = self._folder / name, self._folder / (name + _REPLACED)
-        if place.exists():
-            place.rename(replaced)
-        temporary.rename(place)
-        sync_folder(self._folder)
-        if replaced.exists():
-            shutil.rmtree(replaced)
-
-    def _remove_old(self) -> None:
-        best = self.best()
-        for path, _ in complete_checkpoints(self._folder)[self._keep_last :]:
-            if path != best:
-                # Under its own name a half-removed checkpoint would pass for a damaged one.
-                doomed = path.with_name(path.name + _TEMPORARY)
-                path.rename(doomed)
-                shutil.rmtree(doomed)
-
-    def _clear_leftovers(self) -> None:
-        for path in self._folder.glob(f"*{_TEMPORARY}"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for path in self._folder.glob(f"*{_REPLACED}"):
-            place = path.with_suffix("")
-            if place.exists():
-                shutil.rmtree(path)
-            else:
-                path.rename(place)
-
-
 def load_newest_good(run_folder: Path) -> tuple[Snapshot, list[Skipped]]:
     """The newest checkpoint of ``run_folder`` that is whole, and the newer ones that are not.
 
     Raises Failure ``checkpoint_corrupt`` when none is whole, ``checkpoint_incompatible`` when there is none.
     """
-    skipped = [Skipped(path, str(reason)) for path, reason in _unreadable(run_folder)]
+    skipped = [Skipped(path, str(reason)) for path, reason in unreadable_checkpoints(run_folder)]
     for path, _ in complete_checkpoints(run_folder):
         try:
             return load_snapshot(path), skipped
@@ -150,53 +53,3 @@ def load_newest_good(run_folder: Path) -> tuple[Snapshot, list[Skipped]]:
         raise Failure("checkpoint_incompatible", f"There is no checkpoint in {run_folder}.")
     reasons = "; ".join(one.reason for one in skipped)
     raise Failure("checkpoint_corrupt", f"No checkpoint in {run_folder} is whole: {reasons}")
-
-
-def complete_checkpoints(run_folder: Path) -> list[tuple[Path, Manifest]]:
-    """Checkpoints directly in ``run_folder`` with their manifests (the files not verified), the newest first."""
-    found = [(path, item) for path, item in _candidates(run_folder) if isinstance(item, Manifest)]
-    return sorted(found, key=lambda pair: pair[1].number, reverse=True)
-
-
-def newest(run_folder: Path) -> Path | None:
-    """The newest checkpoint directly in ``run_folder``."""
-    return next((path for path, _ in complete_checkpoints(run_folder)), None)
-
-
-def find_checkpoint(resume_from: str, save_dir: Path | None) -> Path:
-    """The checkpoint that ``checkpointConfig.resumeFrom`` means: a checkpoint's folder, the newest in a run's folder,
-    or, for ``latest``, the newest by its manifest's time under ``save_dir``.
-
-    Raises Failure ``input_invalid`` when the path does not exist or nothing is there yet, ``checkpoint_incompatible``
-    when what is there is no checkpoint.
-    """
-    pointer = "/checkpointConfig/resumeFrom"
-    if resume_from == LATEST:
-        if save_dir is None:
-            raise invalid(pointer, "resumeFrom is latest, and there is no checkpointConfig.saveDir to look in.")
-        folders = [path for path in (save_dir, *save_dir.glob("*/"), *save_dir.glob("*/*/")) if path.is_dir()]
-        found = [pair for folder in folders for pair in complete_checkpoints(folder)]
-        if not found:
-            raise invalid(pointer, f"resumeFrom is latest, and there is no checkpoint under {save_dir}.")
-        return max(found, key=lambda pair: pair[1].time)[0]
-    path = Path(resume_from)
-    if not path.exists():
-        raise invalid(pointer, f"resumeFrom: {resume_from} does not exist.")
-    inside = newest(path) if path.is_dir() else None
-    if inside is None:
-        read_manifest(path)
-    return inside or path
-
-
-def _candidates(run_folder: Path) -> Iterator[tuple[Path, Manifest | Failure]]:
-    for pattern in ("epoch-*", "step-*"):
-        for path in run_folder.glob(pattern):
-            if path.is_dir() and not path.name.endswith((_TEMPORARY, _REPLACED)):
-                try:
-                    yield path, read_manifest(path)
-                except Failure as failure:
-                    yield path, failure
-
-
-def _unreadable(run_folder: Path) -> list[tuple[Path, Failure]]:
-    return [(path, item) for path, item in _candidates(run_folder) if isinstance(item, Failure)]

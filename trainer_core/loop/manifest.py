@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -107,3 +109,17 @@ def verify(folder: Path) -> Manifest:
         if digest != record.sha256:
             raise corrupt(path, "the file is not as it was written (SHA-256)")
     return manifest
+
+
+def write_hashed(path: Path, chunks: Iterable[bytes | memoryview]) -> FileRecord:
+    """Write and fsync ``chunks``; returns size and SHA-256. Raises OSError when they cannot be made durable."""
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("wb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    return FileRecord(bytes=size, sha256=digest.hexdigest())

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from trainer_core.loop.manifest import FileRecord, Manifest, verify
+from trainer_core.loop.manifest import FileRecord, Manifest, verify, write_hashed
 from trainer_core.loop.packing import Packer, unpack
-from trainer_core.loop.tensor_file import read_tensors, write_hashed, write_tensors
+from trainer_core.loop.tensor_file import read_tensors, write_tensors
 
 _PARTS = ("model", "optimizer", "state", "random")
 
@@ -29,6 +30,15 @@ class Snapshot:
     random: list[Any]
     about: dict[str, str] = field(default_factory=dict)
     path: Path | None = None
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What wrote it."""
+        return {"torch": torch.__version__}
+
+    def write(self, folder: Path) -> dict[str, FileRecord]:
+        """Write the files into ``folder``, each synced; returns their sizes and hashes. Raises OSError."""
+        return write_parts(folder, self)
 
 
 def write_parts(folder: Path, snapshot: Snapshot) -> dict[str, FileRecord]:

@@ -4,10 +4,8 @@
 format is small: eight bytes of header length, a JSON header, the tensors' bytes.
 """
 
-import hashlib
 import json
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -15,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from trainer_core.failure import Failure
-from trainer_core.loop.manifest import FileRecord
+from trainer_core.loop.manifest import FileRecord, write_hashed
 
 _TYPES = {
     torch.float64: "F64",
@@ -35,20 +33,6 @@ _TYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-
-
-def write_hashed(path: Path, chunks: Iterable[bytes | memoryview]) -> FileRecord:
-    """Write and fsync ``chunks``; returns size and SHA-256. Raises OSError when they cannot be made durable."""
-    digest = hashlib.sha256()
-    size = 0
-    with path.open("wb") as file:
-        for chunk in chunks:
-            file.write(chunk)
-            digest.update(chunk)
-            size += len(chunk)
-        file.flush()
-        os.fsync(file.fileno())
-    return FileRecord(bytes=size, sha256=digest.hexdigest())
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> FileRecord:
