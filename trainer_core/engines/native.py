@@ -1,0 +1,69 @@
+"""The native engine: the PyTorch loop, in this process or in one for each device."""
+
+from pathlib import Path
+
+import torch
+
+from schemas.assignment import EVENTS_FILE, Assignment
+from schemas.result import Artifact
+from trainer_core.channel import Channel, FileChannel
+from trainer_core.failure import Failure
+from trainer_core.loop.artifacts import weights, write_preprocessing
+from trainer_core.loop.assemble import Material, Surroundings, assemble, load, size_up
+from trainer_core.loop.forward import telling_out_of_memory
+from trainer_core.loop.ranks import Group, Ranks
+from trainer_core.loop.saving import Saving
+from trainer_core.registry import Ending
+from trainer_core.stop import Stop
+
+
+def train(assignment: Assignment, channel: Channel, stop: Stop) -> Ending:
+    """Train as the assignment says. Raises Failure; a request to stop ends the run with a checkpoint."""
+    for name in assignment.devices:
+        _check_device(name)
+    if len(assignment.devices) == 1 or assignment.request.training_config.strategy == "single":
+        return _train(Surroundings(assignment, torch.device(assignment.devices[0]), Ranks(), channel, stop))
+    # Torch's launcher takes 0.3 s to import and is of no use to a run on one device.
+    from trainer_core.launch import launch
+
+    return launch(len(assignment.devices), train_rank, assignment, stop=stop)
+
+
+def train_rank(assignment: Assignment, stop: Stop) -> Ending:
+    """Train as one of several processes, each with its own device; the first one speaks."""
+    ranks = Group.join(assignment.devices)
+    channel = FileChannel(Path(assignment.attempt_folder) / EVENTS_FILE) if ranks.first else Channel()
+    try:
+        return _train(Surroundings(assignment, ranks.device, ranks, channel, stop))
+    finally:
+        ranks.close()
+        channel.close()
+
+
+def _train(around: Surroundings) -> Ending:
+    material = load(around)
+    sizes = size_up(around, material)
+    with telling_out_of_memory(sizes.batch_size, around.request.training_config.gradient_accumulation):
+        trainer = assemble(around, material, sizes)
+        try:
+            state = trainer.run()
+        finally:
+            trainer.close()
+    assert state != "running"
+    return Ending(state, _artifacts(around, material, trainer.saving))
+
+
+def _artifacts(around: Surroundings, material: Material, saving: Saving) -> list[Artifact]:
+    """Written by the first rank; the weights are those of the best checkpoint, or, without one, of the newest."""
+    if not around.ranks.first:
+        return []
+    preprocessing = write_preprocessing(Path(around.assignment.run_folder), material.data.preprocessing)
+    return [*preprocessing, *weights(saving.best_path or saving.latest_path)]
+
+
+def _check_device(name: str) -> None:
+    if name == "cpu":
+        return
+    found = torch.cuda.device_count()
+    if torch.device(name).index >= found:
+        raise Failure("device_unavailable", f"There is no {name}: torch sees {found} CUDA devices.")

@@ -1,0 +1,104 @@
+"""N ranks on this machine, one process each, through torch's elastic launcher."""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import uuid
+from collections.abc import Callable
+from multiprocessing.queues import SimpleQueue
+from types import FrameType
+from typing import Any, TypeVar
+
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from trainer_core.failure import Failure
+from trainer_core.stop import Stop
+
+T = TypeVar("T")
+
+_PR_SET_PDEATHSIG = 1
+_RENDEZVOUS_SECONDS = 120
+
+
+class SharedStop(Stop):
+    """A request to stop that every rank sees at once: a byte in memory that launcher and ranks share."""
+
+    def __init__(self, flag: Any) -> None:
+        self._flag = flag
+
+    @property
+    def requested(self) -> bool:
+        """Whether anyone was asked to stop."""
+        return bool(self._flag.value)
+
+    @requested.setter
+    def requested(self, value: bool) -> None:
+        self._flag.value = value
+
+
+def launch(ranks: int, function: Callable[..., T], *arguments: object, stop: Stop) -> T:
+    """Call ``function(*arguments, stop)`` in ``ranks`` processes; what the first of them returns.
+
+    Each process finds ``RANK``, ``WORLD_SIZE`` and the address of its group in its environment, as torch's
+    ``init_process_group`` reads them. When one fails the others are ended, and the first ``Failure`` (or OSError, or
+    MemoryError) that a rank raised is raised here. SIGTERM to this process asks all ranks to stop. A rank never
+    outlives this process, and is never restarted: a run is resumed from its checkpoint, as a whole.
+    """
+    context = multiprocessing.get_context("spawn")
+    flag = context.RawValue("b", stop.requested)
+    failures = context.SimpleQueue()
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=ranks,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        rdzv_configs={"timeout": _RENDEZVOUS_SECONDS},
+        local_addr="localhost",
+        max_restarts=0,
+        monitor_interval=0.05,
+        start_method="spawn",
+        # torch would answer SIGTERM by raising, and then wait for ranks that wait for it. Ours only asks them to stop.
+        signals_to_handle="SIGQUIT",
+    )
+
+    def ask_all(_number: int, _frame: FrameType | None) -> None:
+        stop.requested = True
+        flag.value = 1
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGQUIT)}
+    signal.signal(signal.SIGTERM, ask_all)
+    try:
+        results: dict[int, T] = elastic_launch(config, _rank)(function, arguments, flag, failures, os.getpid())
+    except ChildFailedError:
+        if not failures.empty():
+            raise failures.get() from None
+        raise
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return results[0]
+
+
+def _rank(
+    function: Callable[..., T], arguments: tuple[object, ...], flag: Any, failures: SimpleQueue, launcher: int
+) -> T:
+    """One rank, from its first breath: what cannot be said through torch's error file goes through ``failures``."""
+    _die_with(launcher)
+    stop = SharedStop(flag)
+    stop.listen()
+    try:
+        return function(*arguments, stop)
+    except (Failure, OSError, MemoryError) as failure:
+        failures.put(failure)
+        raise
+
+
+def _die_with(parent: int) -> None:
+    """Let the kernel kill this process when the thread that started it ends (prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)

@@ -1,0 +1,34 @@
+"""Files that a run leaves beside its checkpoints, or in them, for whoever uses the model."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from schemas.result import Artifact
+from trainer_core.files import write_atomically
+
+PREPROCESSING_FILE = "preprocessing.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+def write_preprocessing(run_folder: Path, preprocessing: dict[str, Any]) -> list[Artifact]:
+    """``preprocessing.json`` in the run's folder: what turns a new sample into what the model was trained on; none when
+    there is nothing to be done."""
+    if not preprocessing:
+        return []
+    content = json.dumps(preprocessing, indent=1, ensure_ascii=False, allow_nan=False).encode()
+    path = run_folder / PREPROCESSING_FILE
+    write_atomically(path, content)
+    digest = hashlib.sha256(content).hexdigest()
+    return [Artifact(name=PREPROCESSING_FILE, path=str(path), bytes=len(content), sha256=digest)]
+
+
+def weights(checkpoint: str | None) -> list[Artifact]:
+    """The weights in ``checkpoint``; none when there is no checkpoint."""
+    if checkpoint is None:
+        return []
+    path = Path(checkpoint) / WEIGHTS_FILE
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return [Artifact(name=WEIGHTS_FILE, path=str(path), bytes=path.stat().st_size, sha256=digest)]

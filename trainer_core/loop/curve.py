@@ -1,0 +1,42 @@
+"""The learning curve so far."""
+
+from typing import Any
+
+from schemas.result import EpochRow
+
+_COLUMNS = {
+    "trainLoss": "train_loss",
+    "valLoss": "val_loss",
+    "trainAccuracy": "train_accuracy",
+    "valAccuracy": "val_accuracy",
+}
+
+
+class Curve:
+    """One row per completed epoch, those before a resume included."""
+
+    def __init__(self) -> None:
+        self.rows: list[EpochRow] = []
+
+    def add(self, row: EpochRow) -> None:
+        """Add the row of an epoch; one of the same epoch, done again after a resume, gives way."""
+        self.rows = [*(earlier for earlier in self.rows if earlier.epoch < row.epoch), row]
+
+    def state(self) -> list[dict[str, Any]]:
+        """What a checkpoint keeps."""
+        return [row.to_json() for row in self.rows]
+
+    def restore(self, state: list[dict[str, Any]]) -> None:
+        """Go on from ``state``."""
+        self.rows = [EpochRow.model_validate(row) for row in state]
+
+
+def row_of(
+    epoch: int, figures: dict[str, float], learning_rate: float, seconds: float, speed: float | None
+) -> EpochRow:
+    """The row of ``epoch`` (from 1): the usual figures in their columns, the others under ``metrics``."""
+    columns: dict[str, Any] = {_COLUMNS[name]: value for name, value in figures.items() if name in _COLUMNS}
+    others = {name: value for name, value in figures.items() if name not in _COLUMNS}
+    return EpochRow(
+        epoch=epoch, learning_rate=learning_rate, seconds=seconds, samples_per_second=speed, metrics=others, **columns
+    )

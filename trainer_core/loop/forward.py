@@ -1,0 +1,182 @@
+"""One forward pass and its loss: the only place of the loop where the user's code runs."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from schemas.model import ModelConfig
+from schemas.problems import PatchOperation
+from schemas.result import Place
+from trainer_core.failure import Failure
+from trainer_core.loop.batches import call, shapes
+from trainer_core.loop.losses import Loss
+from trainer_core.loop.precision import Precision
+from trainer_core.models.choice import own_classes
+from trainer_core.models.file import ModelFile
+from trainer_core.models.user_code import running
+
+OUTPUT_ARGUMENTS = (
+    "num_classes",
+    "n_classes",
+    "classes",
+    "num_labels",
+    "n_labels",
+    "num_outputs",
+    "n_outputs",
+    "output_dim",
+    "out_features",
+    "out_dim",
+    "output_size",
+)
+FEATURE_ARGUMENTS = (
+    "in_features",
+    "num_features",
+    "n_features",
+    "features",
+    "input_dim",
+    "in_dim",
+    "input_size",
+    "num_inputs",
+    "n_inputs",
+)
+CHANNEL_ARGUMENTS = ("in_channels", "channels", "num_channels", "n_channels", "in_chans")
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What came out: the model's output, the sum of losses, and the number (or weight) of targets in it."""
+
+    output: Any
+    loss_sum: Tensor
+    count: Tensor
+
+
+class Forward:
+    """Calls a network and the loss; whatever the user's code raises is told with its file, line and shapes."""
+
+    def __init__(self, loss: Loss, precision: Precision, model_file: ModelFile, config: ModelConfig) -> None:
+        self._loss = loss
+        self._precision = precision
+        self._file = model_file
+        self._config = config
+
+    def __call__(self, network: nn.Module, inputs: Any, targets: Any) -> Pass:
+        """One pass. Raises Failure ``model_invalid``, or ``out_of_memory``."""
+        try:
+            with running(self._file.path, "model_invalid", "running the model"), self._precision.autocast():
+                output = call(network, inputs)
+                loss_sum, count = self._loss(output, targets)
+        except Failure as failure:
+            raise self._explained(failure, inputs, targets) from failure.__cause__
+        return Pass(output, loss_sum, count)
+
+    def output(self, network: nn.Module, inputs: Any) -> Any:
+        """The network's output alone; raises as a whole pass does."""
+        try:
+            with running(self._file.path, "model_invalid", "running the model"), self._precision.autocast():
+                return call(network, inputs)
+        except Failure as failure:
+            raise self._explained(failure, inputs, None) from failure.__cause__
+
+    def check_outputs(self, output: Any, classes: int) -> None:
+        """Raise ``model_invalid`` when ``output`` ([N, C, ...] scores) has no column for one of ``classes`` class numbers.
+
+        On a GPU such a target ends the process by an assertion on the device; it is asked before.
+        """
+        if not isinstance(output, Tensor) or output.ndim < 2 or output.shape[1] >= classes:
+            return
+        fix = self._fix(OUTPUT_ARGUMENTS, classes)
+        raise Failure(
+            "model_invalid",
+            f"The model gives {output.shape[1]} scores per sample, but the data have {classes} classes.",
+            next_move=_next_move(fix, f"Let the model give {classes} scores per sample."),
+            place=Place(path=str(self._file.path), pointer="/modelConfig/args" if fix else None),
+            fix=fix,
+        )
+
+    def _explained(self, failure: Failure, inputs: Any, targets: Any) -> Failure:
+        cause = failure.__cause__
+        if cause is None or is_out_of_memory(cause):
+            return failure
+        got = f"inputs of shape {shapes(inputs)}" + (
+            f" and targets of shape {shapes(targets)}" if targets is not None else ""
+        )
+        fix = self._input_fix(inputs) if isinstance(cause, RuntimeError) else None
+        return Failure(
+            "model_invalid",
+            f"{failure.error.message[:-1]}, given {got}.",
+            next_move=_next_move(fix, "Mend the model at the named line; the error's text is in untrusted."),
+            place=failure.error.place,
+            fix=fix,
+            detail=failure.error.untrusted,
+        )
+
+    def _input_fix(self, inputs: Any) -> list[PatchOperation] | None:
+        if not isinstance(inputs, Tensor) or inputs.ndim < 2:
+            return None
+        if inputs.ndim == 2:
+            return self._fix(FEATURE_ARGUMENTS, inputs.shape[1])
+        return self._fix(CHANNEL_ARGUMENTS, inputs.shape[1])
+
+    def _fix(self, names: tuple[str, ...], value: int) -> list[PatchOperation] | None:
+        """The patch that gives the builder's argument among ``names`` this ``value``; None when it has none, or has it."""
+        given = self._config.args
+        parameters = _parameters(self._file, self._config)
+        name = next((name for name in names if name in parameters), None)
+        if name is None or given.get(name, parameters[name]) == value:
+            return None
+        changed = self._config.model_copy(update={"args": {**given, name: value}})
+        return [PatchOperation(op="add", path="/modelConfig", value=changed.to_json())]
+
+
+def _parameters(model_file: ModelFile, config: ModelConfig) -> dict[str, object]:
+    """Arguments of what builds the model, by name, with their defaults."""
+    own = own_classes(model_file.module, nn.Module)
+    name = config.class_name or ("build_model" if hasattr(model_file.module, "build_model") else next(iter(own), ""))
+    builder: Callable[..., object] | None = getattr(model_file.module, name, None)
+    if not callable(builder):
+        return {}
+    return {key: parameter.default for key, parameter in inspect.signature(builder).parameters.items()}
+
+
+def _next_move(fix: list[PatchOperation] | None, otherwise: str) -> str:
+    if not fix:
+        return otherwise
+    return f"Set modelConfig.args to {fix[0].value['args']}, as the fix does."
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that memory ran out: on a GPU a class of its own, on a CPU a RuntimeError."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
+@contextmanager
+def telling_out_of_memory(batch_size: int, accumulation: int) -> Iterator[None]:
+    """What runs inside may run out of memory; then a Failure says which request would need less."""
+    try:
+        yield
+    except (Failure, RuntimeError, MemoryError) as error:
+        cause = error.__cause__ if isinstance(error, Failure) else error
+        if cause is None or not is_out_of_memory(cause):
+            raise
+        fix = None
+        if batch_size > 1:
+            fix = [
+                PatchOperation(op="add", path="/dataConfig/batchSize", value=batch_size // 2),
+                PatchOperation(op="add", path="/trainingConfig/gradientAccumulation", value=accumulation * 2),
+            ]
+        raise Failure(
+            "out_of_memory",
+            f"Memory ran out with batchSize {batch_size} and gradientAccumulation {accumulation}.",
+            next_move=None if fix else "One sample does not fit: make the model or its inputs smaller.",
+            place=Place(pointer="/dataConfig/batchSize"),
+            fix=fix,
+            detail=str(cause),
+        ) from error

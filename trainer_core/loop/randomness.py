@@ -1,0 +1,37 @@
+"""The generators that a run draws from: seeded, kept in a checkpoint, and put back."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's generators, those of the GPUs included."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def capture(device: torch.device) -> dict[str, Any]:
+    """The state of all generators of this process, as tensors, numbers and text."""
+    numpy = np.random.get_state(legacy=False)
+    assert isinstance(numpy, dict)
+    key = torch.from_numpy(numpy["state"]["key"].copy())
+    return {
+        "python": random.getstate(),
+        "numpy": {**numpy, "state": {"key": key, "pos": int(numpy["state"]["pos"])}},
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def restore(state: dict[str, Any], device: torch.device) -> None:
+    """Draw on from ``state``."""
+    random.setstate(state["python"])
+    numpy = state["numpy"]
+    np.random.set_state({**numpy, "state": {**numpy["state"], "key": numpy["state"]["key"].numpy()}})
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,0 +1,188 @@
+"""The loop: run, epoch, step, micro-batch. It constructs nothing and decides nothing; it does what its parts say."""
+
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from schemas.events import EpochCompleted, EpochStarted, RunFinalizing
+from schemas.result import EpochRow
+from trainer_core.channel import Channel
+from trainer_core.failure import Failure
+from trainer_core.loop.batches import Batches, MicroBatch, OptimizerBatch
+from trainer_core.loop.best import Best
+from trainer_core.loop.clipping import Clipping
+from trainer_core.loop.curve import Curve, row_of
+from trainer_core.loop.divergence import Examiner
+from trainer_core.loop.early_stopping import EarlyStop
+from trainer_core.loop.evaluation import NoEvaluation
+from trainer_core.loop.finite import Gate
+from trainer_core.loop.forward import Forward
+from trainer_core.loop.gradients import make_mean, set_learning_rate
+from trainer_core.loop.metrics import Figures
+from trainer_core.loop.position import Length, Position
+from trainer_core.loop.precision import Precision
+from trainer_core.loop.ranks import Ranks, Totals
+from trainer_core.loop.reporting import Reporting, Taken
+from trainer_core.loop.saving import Saving
+from trainer_core.loop.schedules import Schedule
+from trainer_core.stop import Stop
+
+State = Literal["running", "succeeded", "early_stopped", "stopped"]
+
+
+@dataclass
+class Trainer:
+    """Trains ``model``, which is what is saved and clipped, by calling ``network``, which may be it inside DDP."""
+
+    model: nn.Module
+    network: nn.Module
+    device: torch.device
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    schedule_figure: str
+    precision: Precision
+    clipping: Clipping
+    gate: Gate
+    forward: Forward
+    batches: Batches
+    figures: Figures
+    evaluation: NoEvaluation
+    curve: Curve
+    best: Best
+    stopping: EarlyStop
+    saving: Saving
+    reporting: Reporting
+    examiner: Examiner
+    position: Position
+    length: Length
+    ranks: Ranks
+    channel: Channel
+    stop: Stop
+
+    def run(self) -> State:
+        """Train until the last step, an early stop or a request to stop, and say which it was."""
+        began = time.monotonic()
+        state: State = "succeeded" if self.length.reached(self.position) else "running"
+        while state == "running":
+            state = self.epoch()
+        if state != "stopped":
+            seconds = time.monotonic() - began
+            self.channel.emit(RunFinalizing(epochs_trained=len(self.curve.rows), seconds=seconds))
+        return state
+
+    def epoch(self) -> State:
+        """Train what is left of the epoch, evaluate, judge, save."""
+        began = time.monotonic()
+        steps = self.length.steps_of_epoch(self.position.epoch)
+        self.channel.emit(EpochStarted(epoch=self.position.epoch + 1, epochs=self.length.epochs, steps=steps))
+        samples = self.train(steps)
+        trained = time.monotonic()
+        validation = None if samples is None else self.evaluation.run(self.model)
+        if samples is None or validation is None:
+            self.saving.save("cancel", self.position)
+            return "stopped"
+        figures = self.training_figures() | validation
+        rate = self.optimizer.param_groups[0]["lr"]
+        speed = samples / (trained - began) if samples else None
+        return self.conclude(row_of(self.position.epoch + 1, figures, rate, time.monotonic() - began, speed))
+
+    def train(self, steps: int) -> int | None:
+        """Take the steps of the epoch from where it stands up to ``steps``; how many samples that were, or None when asked
+        to stop in between."""
+        samples = 0
+        self.reporting.begin_epoch()
+        for batch in self.batches.of_epoch(self.position.epoch, self.position.step_in_epoch, steps):
+            samples += batch.samples
+            if self.step(batch):
+                return None
+        self.look()
+        return samples
+
+    def step(self, batch: OptimizerBatch) -> bool:
+        """One optimizer step; whether the run is asked to stop."""
+        learning_rate = self.schedule.learning_rate(self.position.step, self.position.epoch)
+        set_learning_rate(self.optimizer, learning_rate)
+        totals, stop = self.accumulate(batch)
+        self.precision.unscale(self.optimizer)
+        make_mean(self.model.parameters(), batch.samples, totals.count)
+        norm = self.clipping.clip(self.model.parameters())
+        if not self.gate.admits(totals.loss_sum, norm, self.position.step_in_epoch):
+            raise self.diverged(self.position.step_in_epoch, learning_rate)
+        self.precision.step(self.optimizer)
+        self.optimizer.zero_grad()
+        self.position.advance(stepped=not self.precision.skipped())
+        taken = Taken(totals, norm, learning_rate, batch.samples)
+        if self.reporting.observe(taken, self.position):
+            self.look()
+            self.reporting.say(taken, self.position)
+        if self.saving.due_in_epoch(self.position):
+            self.look()
+            self.saving.save("step", self.position)
+        return stop
+
+    def accumulate(self, batch: OptimizerBatch) -> tuple[Totals, bool]:
+        """Forward and backward over the micro-batches; the totals over all ranks, and whether any was asked to stop."""
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        for micro in batch.micro_batches(self.batches.micro_size, self.device):
+            with nullcontext() if micro.last else self.ranks.accumulate(self.network):
+                sums += self.micro_batch(micro, self.ranks.world / batch.samples)
+        return self.ranks.total(Totals(*sums), self.stop.requested)
+
+    def micro_batch(self, micro: MicroBatch, scale: float) -> Tensor:
+        """One forward and backward pass. Gradients are those of ``scale`` times the sum of losses: a mean, but for the
+        number of targets, which is known only when all micro-batches of all ranks are through (see ``make_mean``)."""
+        passed = self.forward(self.network, micro.inputs, micro.targets)
+        self.precision.backward(passed.loss_sum * (scale * micro.counted))
+        sums = torch.stack((passed.loss_sum.detach(), passed.count)).double()
+        if not micro.counted:
+            return torch.zeros_like(sums)
+        self.figures.update(passed.output, micro.targets, passed.loss_sum, passed.count)
+        return sums
+
+    def training_figures(self) -> dict[str, float]:
+        """Those of the epoch that was trained, over all ranks; they begin anew."""
+        self.figures.merge(self.ranks)
+        figures = self.figures.compute("train")
+        self.figures.reset()
+        return figures
+
+    def conclude(self, row: EpochRow) -> State:
+        """Judge a trained and evaluated epoch, save when it is time, and say how the run goes on."""
+        is_best = self.best.observe(row)
+        verdict = self.stopping.observe(row)
+        self.schedule.observe(row.figure(self.schedule_figure))
+        self.curve.add(row)
+        self.channel.emit(EpochCompleted(**row.model_dump(), is_best=is_best))
+        cut_short = self.position.step_in_epoch < self.length.steps_per_epoch
+        if not cut_short:
+            self.position.finish_epoch()
+        state: State = "succeeded" if cut_short or self.length.reached(self.position) else "running"
+        if verdict == "unmeasured":
+            self.reporting.warn_unmeasured(self.stopping.monitor, row.epoch)
+        if verdict == "stop" and state == "running":
+            state = "early_stopped"
+            self.reporting.say_early_stop(self.stopping, row.epoch)
+        if self.saving.due(row.epoch, is_best, ends=state != "running"):
+            self.saving.save("epoch" if state == "running" else "final", self.position, is_best)
+        return state
+
+    def look(self) -> None:
+        """Ask the device whether it refused a step; waits for it. Before anything is said or saved of the weights."""
+        batch = self.gate.refused()
+        if batch is not None:
+            raise self.diverged(batch, self.optimizer.param_groups[0]["lr"])
+
+    def diverged(self, batch: int, learning_rate: float) -> Failure:
+        """What to say of the epoch's batch number ``batch``, whose loss or gradient was not finite."""
+        step = self.position.step - (self.position.step_in_epoch - batch) + 1
+        (indices,) = self.batches.order.batches(self.position.epoch, batch, batch + 1)
+        return self.examiner.failure(indices, self.position.epoch + 1, step, learning_rate)
+
+    def close(self) -> None:
+        """End what was started to fetch data."""
+        self.batches.close()
+        self.evaluation.close()
