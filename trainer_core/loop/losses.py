@@ -163,7 +163,9 @@ def _focal(gamma: float, alpha: Tensor | None) -> Callable[[Tensor, Tensor], Sum
         counted = classes != IGNORED
         index = torch.where(counted, classes, 0).long()
         log_p = functional.log_softmax(logits, dim=1).gather(1, index[:, None]).squeeze(1)
-        losses = -((1 - log_p.exp()).clamp(min=0) ** gamma) * log_p
+        # Not 1 - exp: that is 0 for a sample still worth learning from. And at 0 itself a power below 1 has no slope.
+        doubt = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)
+        losses = -(doubt**gamma) * log_p
         if shares is not None:
             losses = losses * shares[index]
         total = torch.where(counted, losses, 0.0).sum()

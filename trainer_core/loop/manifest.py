@@ -5,9 +5,9 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from schemas.base import Document
 from trainer_core.failure import Failure
@@ -40,20 +40,14 @@ class Manifest(Document):
     files: dict[str, FileRecord]
     sha256: str = ""
 
-    def sealed(self) -> "Manifest":
-        """With its own hash."""
-        return self.model_copy(update={"sha256": self._digest()})
 
-    def content(self) -> bytes:
-        """The one spelling of this document: any other bytes are damage."""
-        return (json.dumps(self.to_json(), indent=1, sort_keys=True, ensure_ascii=True) + "\n").encode()
+def _spell(document: dict[str, Any]) -> bytes:
+    """The one spelling of a manifest: any other bytes are damage."""
+    return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
 
-    def _digest(self) -> str:
-        return hashlib.sha256(self.model_copy(update={"sha256": ""}).content()).hexdigest()
 
-    def is_intact(self, content: bytes) -> bool:
-        """Whether ``content``, from which this was read, is what was written."""
-        return self.sha256 == self._digest() and content == self.content()
+def _digest(document: dict[str, Any]) -> str:
+    return hashlib.sha256(_spell(document | {"sha256": ""})).hexdigest()
 
 
 def corrupt(path: Path, what: str) -> Failure:
@@ -62,8 +56,9 @@ def corrupt(path: Path, what: str) -> Failure:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> str:
-    """Write and fsync ``manifest``, sealed; returns the SHA-256 of the file."""
-    content = manifest.sealed().content()
+    """Write and fsync ``manifest`` with its own hash in it; returns the SHA-256 of the file."""
+    document = manifest.to_json()
+    content = _spell(document | {"sha256": _digest(document)})
     write_synced(folder / MANIFEST_FILE, content)
     return hashlib.sha256(content).hexdigest()
 
@@ -79,16 +74,15 @@ def read_manifest(folder: Path) -> Manifest:
             raise corrupt(path, "the manifest is missing") from error
         raise Failure("checkpoint_incompatible", f"{folder} is no checkpoint: it has no {MANIFEST_FILE}.") from error
     try:
-        manifest = Manifest.model_validate_json(content)
-    except ValidationError as error:
+        document = json.loads(content)
+    except ValueError as error:
         raise corrupt(path, "the manifest cannot be read") from error
-    if not manifest.is_intact(content):
+    if not isinstance(document, dict) or _spell(document) != content or document.get("sha256") != _digest(document):
         raise corrupt(path, "the manifest is not as it was written")
-    if manifest.format != FORMAT:
-        raise Failure(
-            "checkpoint_incompatible", f"{folder} has the format {manifest.format}; this version reads {FORMAT}."
-        )
-    return manifest
+    if document.get("format") != FORMAT:
+        found = document.get("format")
+        raise Failure("checkpoint_incompatible", f"{folder} has the format {found}; this version reads {FORMAT}.")
+    return Manifest.model_validate(document)
 
 
 def verify(folder: Path) -> Manifest:

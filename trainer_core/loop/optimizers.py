@@ -60,8 +60,11 @@ def build_optimizer(
     if entry.name == "Muon":
         _refuse_non_matrices(groups)
     kind = getattr(torch.optim, entry.name)
+    takes = inspect.signature(kind).parameters
+    if training.weight_decay and "weight_decay" not in takes:
+        raise invalid("/trainingConfig/weightDecay", f"{entry.name} has no weight decay: leave weightDecay out.")
     arguments = _read_arguments(entry, kind, training.optimizer_args)
-    if "fused" in inspect.signature(kind).parameters and _can_fuse(groups, device):
+    if "fused" in takes and _can_fuse(groups, device):
         arguments["fused"] = True
     try:
         optimizer = kind(groups, lr=learning_rate, **arguments)

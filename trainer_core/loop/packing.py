@@ -37,13 +37,19 @@ class Packer:
     def _tensor(self, tensor: Tensor, path: str) -> dict[str, Any]:
         identity = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
         # An empty tensor has no address to know it by.
-        key = self._keys.setdefault(identity, path) if tensor.numel() else path
-        self.tensors.setdefault(key, tensor)
+        key = self._keys.get(identity) if tensor.numel() else None
+        if key is None:
+            key = self._keys[identity] = self._unused(path)
+            self.tensors[key] = tensor
         # Fused optimizers walk raw memory: their state must come back with the strides of its parameter.
         is_dense = torch.empty_like(tensor, device="meta").stride() == tensor.stride()
         if tensor.is_contiguous() or not is_dense:
             return {_TENSOR: key}
         return {_TENSOR: key, _STRIDES: list(tensor.stride())}
+
+    def _unused(self, path: str) -> str:
+        """``path``, or a longer key where a name with a slash in it has taken that."""
+        return path if path not in self.tensors else self._unused(path + "'")
 
 
 def unpack(value: Any, tensors: dict[str, Tensor]) -> Any:

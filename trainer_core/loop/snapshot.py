@@ -38,20 +38,15 @@ class Snapshot:
 
     def write(self, folder: Path) -> dict[str, FileRecord]:
         """Write the files into ``folder``, each synced; returns their sizes and hashes. Raises OSError."""
-        return write_parts(folder, self)
-
-
-def write_parts(folder: Path, snapshot: Snapshot) -> dict[str, FileRecord]:
-    """Write the files of ``snapshot`` into ``folder``, each synced; returns their sizes and hashes. Raises OSError."""
-    values = (snapshot.model, _by_name(snapshot.optimizer), snapshot.state, snapshot.random)
-    files = {}
-    for part, value in zip(_PARTS, values, strict=True):
-        packer = Packer()
-        text = json.dumps(packer.pack(value), ensure_ascii=True, allow_nan=False, indent=1)
-        files[f"{part}.json"] = write_hashed(folder / f"{part}.json", [text.encode()])
-        if packer.tensors:
-            files[f"{part}.safetensors"] = write_tensors(folder / f"{part}.safetensors", packer.tensors)
-    return files
+        values = (self.model, _by_name(self.optimizer), self.state, self.random)
+        files = {}
+        for part, value in zip(_PARTS, values, strict=True):
+            packer = Packer()
+            text = json.dumps(packer.pack(value), ensure_ascii=True, allow_nan=False, indent=1)
+            files[f"{part}.json"] = write_hashed(folder / f"{part}.json", [text.encode()])
+            if packer.tensors:
+                files[f"{part}.safetensors"] = write_tensors(folder / f"{part}.safetensors", packer.tensors)
+        return files
 
 
 def load_snapshot(path: Path) -> Snapshot:
