@@ -1,0 +1,241 @@
+"""Figures: equal to scikit-learn's on whole sets, however these are cut, masked and spread over ranks."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+import torch
+from sklearn import metrics as sklearn_metrics
+from sklearn.datasets import load_diabetes, load_digits
+from torch import Tensor
+
+from schemas.losses import Task
+from trainer_core.failure import Failure
+from trainer_core.loop.file_figures import FileFigures
+from trainer_core.loop.metrics import Figures, build_figures
+from trainer_core.loop.ranks import Ranks
+
+CPU = torch.device("cpu")
+
+
+class Together(Ranks):
+    """Ranks in one process: what the others would bring is played back in order."""
+
+    def __init__(self) -> None:
+        self.rounds: list[list[Tensor]] = []
+
+    def join(self, ranks: list[Figures]) -> None:
+        """Merge all of ``ranks``: each is merged against what the others hand in at the same place."""
+        states = [figures.state() for figures in ranks]
+        known: list[Tensor] = []
+        while True:
+            sums: list[Tensor] = []
+            for figures, state in zip(ranks, states, strict=True):
+                figures.restore(state)
+                replay = _Replay(known)
+                figures.merge(replay)
+                if replay.next is not None:
+                    sums.append(replay.next)
+            if not sums:
+                return
+            known.append(torch.stack(sums).sum(0))
+
+
+class _Replay(Ranks):
+    """Answers with the sums already known, and notes the first tensor whose sum is not."""
+
+    def __init__(self, known: list[Tensor]) -> None:
+        self._known = list(known)
+        self.next: Tensor | None = None
+
+    def sum(self, tensors: Iterable[Tensor]) -> None:
+        for tensor in tensors:
+            if self._known:
+                tensor.copy_(self._known.pop(0))
+            elif self.next is None:
+                self.next = tensor.clone()
+
+
+def observe(figures: Figures, output: Any, targets: Any) -> None:
+    figures.update(output, targets, torch.tensor(2.0 * len(targets)), torch.tensor(float(len(targets))))
+
+
+def build(task: Task, metrics: Any = None, **options: int) -> Figures:
+    return build_figures(task, CPU, metrics, **options)
+
+
+def digits() -> tuple[Tensor, Tensor]:
+    """Noisy scores of the 1,797 digits: some 80 % right."""
+    targets = torch.from_numpy(load_digits().target).long()
+    noise = torch.randn(len(targets), 10, generator=torch.Generator().manual_seed(0))
+    return noise + 3 * torch.nn.functional.one_hot(targets, 10), targets
+
+
+def diabetes() -> tuple[Tensor, Tensor]:
+    """Progression of 442 patients, far from 0, and a noisy guess."""
+    targets = torch.from_numpy(load_diabetes().target).double() + 1e6
+    return targets + 40 * torch.randn(len(targets), generator=torch.Generator().manual_seed(0)), targets
+
+
+def test_classification_equals_scikit_learn() -> None:
+    scores, targets = digits()
+    figures = build("classification")
+    for part in torch.arange(len(targets)).split(100):
+        observe(figures, scores[part], targets[part])
+    found = figures.compute("val")
+    predicted = scores.argmax(1)
+    assert found["valLoss"] == 2.0
+    assert found["valAccuracy"] == pytest.approx(sklearn_metrics.accuracy_score(targets, predicted), rel=1e-12)
+    expected = sklearn_metrics.f1_score(targets, predicted, average="macro")
+    assert found["valF1"] == pytest.approx(expected, rel=1e-12)
+    assert set(figures.compute("train")) == {"trainLoss", "trainAccuracy"}
+
+
+def test_f1_is_over_the_classes_that_occur() -> None:
+    figures = build("classification")
+    scores, targets = torch.eye(5)[[0, 0, 3]], torch.tensor([0, 1, 3])
+    observe(figures, scores, targets)
+    expected = sklearn_metrics.f1_score(targets, [0, 0, 3], average="macro")
+    assert figures.compute("val")["valF1"] == pytest.approx(expected)
+
+
+def test_ignored_targets_and_sequences() -> None:
+    figures = build("classification", ignore_index=1)
+    scores = torch.eye(3)[torch.tensor([[0, 1, 2], [0, 0, 0]])]
+    observe(figures, scores, torch.tensor([[0, 1, 2], [2, 1, 0]]))
+    assert figures.compute("val")["valAccuracy"] == 3 / 4
+    masked = build("classification")
+    observe(masked, torch.eye(3), torch.full((3,), -100))
+    assert masked.compute("val") == {"valLoss": 2.0}
+
+
+def test_binary_is_cut_at_logit_zero() -> None:
+    figures = build("binary")
+    logits, targets = torch.tensor([[-2.0], [0.1], [3.0], [-0.1]]), torch.tensor([0, 1, 0, 1])
+    observe(figures, logits, targets)
+    found = figures.compute("val")
+    assert found["valAccuracy"] == 0.5
+    assert found["valF1"] == pytest.approx(sklearn_metrics.f1_score(targets, [0, 1, 1, 0]))
+
+
+def test_regression_equals_scikit_learn_far_from_zero() -> None:
+    values, targets = diabetes()
+    figures = build("regression")
+    for part in torch.arange(len(targets)).split(30):
+        observe(figures, values[part, None], targets[part])
+    found = figures.compute("train")
+    assert found["trainR2"] == pytest.approx(sklearn_metrics.r2_score(targets, values), rel=1e-9)
+    assert found["trainMae"] == pytest.approx(sklearn_metrics.mean_absolute_error(targets, values), rel=1e-12)
+    expected = sklearn_metrics.root_mean_squared_error(targets, values)
+    assert found["trainRmse"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_r2_of_several_outputs_is_their_mean() -> None:
+    targets = torch.randn(50, 3, generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 100.0, 0.01])
+    values = targets * 0.9 + 0.001
+    figures = build("regression")
+    for part in torch.arange(50).split(7):
+        observe(figures, values[part], targets[part])
+    expected = sklearn_metrics.r2_score(targets, values)
+    assert figures.compute("val")["valR2"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("samples", [1, 2, 3, 4, 5, 17])
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_ranks_together_equal_one_process(task: Task, samples: int, world: int) -> None:
+    scores, targets = digits() if task == "classification" else diabetes()
+    scores, targets = scores[:samples], targets[:samples]
+    alone, ranks = build(task), [build(task) for _ in range(world)]
+    observe(alone, scores, targets)
+    for index, figures in enumerate(ranks):
+        if len(part := targets[index::world]):
+            observe(figures, scores[index::world], part)
+    Together().join(ranks)
+    for figures in ranks:
+        assert figures.compute("val") == pytest.approx(alone.compute("val"), rel=1e-12)
+
+
+def test_what_is_not_defined_is_left_out() -> None:
+    assert build("classification").compute("val") == {}
+    assert build("regression").compute("val") == {}
+    constant = build("regression")
+    observe(constant, torch.zeros(3), torch.ones(3))
+    assert set(constant.compute("val")) == {"valLoss", "valMae", "valRmse"}
+    broken = build("regression")
+    broken.update(torch.tensor([math.nan]), torch.ones(1), torch.tensor(math.nan), torch.tensor(1.0))
+    assert broken.compute("val") == {}
+
+
+@pytest.mark.parametrize("task", ["classification", "binary", "regression"])
+def test_figures_go_on_from_their_state(task: Task) -> None:
+    scores, targets = digits() if task == "classification" else (torch.randn(1797), torch.randint(2, (1797,)))
+    straight, first, second = build(task), build(task), build(task)
+    observe(first, scores[:900], targets[:900])
+    second.restore(first.state())
+    observe(second, scores[900:], targets[900:])
+    for part in (slice(0, 900), slice(900, None)):
+        observe(straight, scores[part], targets[part])
+    assert second.compute("val") == straight.compute("val")
+    second.reset()
+    assert second.compute("val") == {}
+
+
+def test_a_state_is_a_copy() -> None:
+    figures = build("binary")
+    state = figures.state()
+    observe(figures, torch.zeros(2), torch.zeros(2))
+    assert not state["loss"].any()
+
+
+def test_outputs_that_fit_no_figure_are_counted_in_the_loss_alone() -> None:
+    figures = build("classification")
+    observe(figures, {"boxes": torch.zeros(2)}, torch.zeros(2))
+    assert figures.compute("val") == {"valLoss": 2.0}
+    assert "dict" in figures.omitted
+
+
+def test_the_model_files_metrics_see_all_outputs_at_once() -> None:
+    def metrics(outputs: Tensor, targets: Tensor) -> dict[str, object]:
+        size = float(len(outputs))
+        return {"f1_macro": size, "auc": torch.tensor(0.5), "undefined": math.nan, "top5": len(targets)}
+
+    figures = build("classification", metrics)
+    scores, targets = digits()
+    for part in torch.arange(50).split(20):
+        observe(figures, scores[part], targets[part])
+    figures.merge(Ranks())
+    found = figures.compute("val")
+    assert (found["valF1Macro"], found["valAuc"], found["valTop5"]) == (50.0, 0.5, 50.0)
+    assert "valUndefined" not in found
+    assert {"valLoss", "valAccuracy", "valF1"} < set(found)
+    figures.reset()
+    assert figures.compute("val") == {}
+
+
+def test_metrics_of_nested_outputs() -> None:
+    def metrics(outputs: dict[str, Tensor], targets: Tensor) -> dict[str, float]:
+        return {"rows": float(len(outputs["logits"]) + len(targets))}
+
+    figures = build("classification", metrics)
+    for _ in range(2):
+        observe(figures, {"logits": torch.zeros(3, 2)}, torch.zeros(3))
+    assert figures.compute("val")["valRows"] == 12.0
+
+
+def test_too_many_outputs_leave_the_model_files_metrics_out() -> None:
+    figures = FileFigures(build("regression"), lambda outputs, targets: {"own": 1.0}, CPU, most_elements=10)
+    for _ in range(3):
+        observe(figures, torch.zeros(2), torch.arange(2.0))
+    assert "valOwn" not in figures.compute("val")
+    assert "more than 10 numbers" in figures.omitted
+
+
+@pytest.mark.parametrize("returned", [0.5, {"own": "good"}, {"own": torch.zeros(2)}, {"5th": 1.0}])
+def test_metrics_that_return_no_figures_are_refused(returned: object) -> None:
+    figures = build("regression", lambda outputs, targets: returned)
+    observe(figures, torch.zeros(2), torch.zeros(2))
+    with pytest.raises(Failure, match="metrics\\(\\) of the model file returned") as caught:
+        figures.compute("val")
+    assert caught.value.error.code == "model_invalid"
