@@ -60,3 +60,9 @@ class Followers:
         """Tell the followers of ``job_id`` that the store has something new."""
         for follower in self._following.get(job_id, ()):
             follower.notify()
+
+    def wake(self) -> None:
+        """Tell everybody to look: the service is closing."""
+        for crowd in self._following.values():
+            for follower in crowd:
+                follower.notify()

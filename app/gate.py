@@ -130,8 +130,9 @@ class Gate:
 
 
 def device_limit(settings: Settings) -> int:
-    """Devices a job of this service can have: its GPUs; on CPUs, one process for each core."""
-    return (os.cpu_count() or 1) if settings.devices == ("cpu",) else len(settings.devices)
+    """Devices a job of this service can have: its GPUs; without GPUs, a process for each core, and always two."""
+    gpus = [device for device in settings.devices if device != "cpu"]
+    return len(gpus) or max(2, os.cpu_count() or 1)
 
 
 def refusal(found: Examined) -> Refusal:

@@ -1,0 +1,106 @@
+"""Who may speak to this service: holders of its token, through a name of ours, from a page of ours or none.
+
+The service runs code by design. A web page that makes its own name resolve to a loopback address (DNS rebinding)
+reaches any local port, but cannot choose the Host and Origin that the browser sends.
+"""
+
+import hmac
+import os
+import re
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.problems import Refusal
+from app.settings import LOOPBACK_HOSTS, Settings
+
+TOKEN_FILE = "token"
+OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
+
+_HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^:\[\]/@]+)(?::[0-9]{1,5})?")
+
+
+def require_safe_bind(settings: Settings) -> None:
+    """Raises ValueError when anybody on the network could reach the service without a token."""
+    if not settings.auth and settings.host not in (*LOOPBACK_HOSTS, "::1"):
+        raise ValueError(
+            f"Without a token the service listens on loopback only, not on {settings.host}: it runs the code it is "
+            "given. Leave the token on, or listen on 127.0.0.1."
+        )
+
+
+def read_or_make_token(home: Path) -> str:
+    """The token of this home, made at the first start; readable by its owner alone."""
+    path = home / TOKEN_FILE
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        # Whole or absent: a client may read it at any moment.
+        made = home / f"{TOKEN_FILE}.{os.getpid()}.tmp"
+        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(32) + "\n")
+        made.rename(path)
+    path.chmod(0o600)
+    token = path.read_text().strip()
+    if not token:
+        raise ValueError(f"{path} is empty; delete it, and a new token is made.")
+    return token
+
+
+class HostGuard:
+    """Refuses requests to another name than ``allowed``, and those of web pages of another origin."""
+
+    def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
+        self._app = app
+        self._allowed = frozenset(name.lower() for name in allowed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 403."""
+        refused = self._refusal(Headers(scope=scope)) if scope["type"] == "http" else None
+        await (refused.response() if refused else self._app)(scope, receive, send)
+
+    def _refusal(self, headers: Headers) -> Refusal | None:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        match = _HOST.fullmatch(host)
+        if len(headers.getlist("host")) != 1 or match is None or match["name"].lower() not in self._allowed:
+            detail = f"The Host header is {host[:100]!r}; this service answers to {', '.join(sorted(self._allowed))}."
+            return Refusal("host_refused", detail + " Others are allowed by PT_ALLOWED_HOSTS.")
+        if origin is not None and _netloc(origin) != host.lower():
+            return Refusal("origin_refused", f"Pages of {origin[:100]!r} may not use this service.")
+        return None
+
+
+def _netloc(origin: str) -> str | None:
+    """Host and port of an Origin header; None for ``null`` and for what is no http origin."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return None
+    return parts.netloc.lower() if parts.scheme in ("http", "https") and not parts.path else None
+
+
+class TokenGuard:
+    """Asks for ``Authorization: Bearer TOKEN`` on every path but the open ones."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._token = token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 401."""
+        refused = None
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+            refused = self._refusal(Headers(scope=scope).get("authorization", ""))
+        await (refused.response() if refused else self._app)(scope, receive, send)
+
+    def _refusal(self, authorization: str) -> Refusal | None:
+        scheme, _, given = authorization.partition(" ")
+        if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._token):
+            return None
+        what = "This token is not the service's." if given else "A token is needed."
+        detail = f"{what} Send Authorization: Bearer TOKEN; `pytorch-trainer token` prints it."
+        return Refusal("unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="pytorch-trainer"'})

@@ -1,0 +1,64 @@
+"""One service per home: a lock for life, and a file that says where it listens."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from app.files import write_atomically
+
+LOCK_FILE = "service.lock"
+SERVICE_FILE = "service.json"
+
+
+class AlreadyRunning(Exception):
+    """Another service holds this home."""
+
+
+class Instance:
+    """The right to serve ``home``, held while entered. Entering raises AlreadyRunning, which names the other one.
+
+    The lock is freed by the kernel however this process ends; no worker inherits it.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._lock = -1
+
+    def __enter__(self) -> Self:
+        self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = os.open(self._home / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise AlreadyRunning(
+                f"A service runs on {self._home} already{self._whereabouts()}. Use it, end it, or set PT_HOME."
+            ) from None
+        # What a service that was killed left behind is about nobody.
+        (self._home / SERVICE_FILE).unlink(missing_ok=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.withdraw()
+        os.close(self._lock)
+
+    def announce(self, url: str) -> None:
+        """Say where the service listens. The file is whole at any moment."""
+        document = {"url": url, "pid": os.getpid()}
+        write_atomically(self._home / SERVICE_FILE, json.dumps(document).encode())
+
+    def withdraw(self) -> None:
+        """Nobody listens any more."""
+        (self._home / SERVICE_FILE).unlink(missing_ok=True)
+
+    def _whereabouts(self) -> str:
+        try:
+            said = json.loads((self._home / SERVICE_FILE).read_bytes())
+        except (OSError, json.JSONDecodeError):
+            return ""
+        return f": {said.get('url')}, process {said.get('pid')}"

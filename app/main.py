@@ -1,0 +1,71 @@
+"""Wiring: the parts of the service, put together. ``python -m app.main`` serves with the environment's settings."""
+
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from app import error_handlers
+from app.authentication import HostGuard, TokenGuard, read_or_make_token, require_safe_bind
+from app.followers import Followers
+from app.instance import AlreadyRunning, Instance
+from app.manifest import DESCRIPTION, product_version
+from app.openapi import Api
+from app.routes import events, health, jobs, skill
+from app.server import Server
+from app.service import Service
+from app.settings import Settings
+from app.store.sqlite import SqliteStore
+from app.supervisor import WORKER_COMMAND, Supervisor
+
+
+def create_app(settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> FastAPI:
+    """The application: routes, guards, and at its start a store and a supervisor. ``command`` starts a worker."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        store = SqliteStore(settings.database)
+        followers = Followers()
+        supervisor = Supervisor(settings, store, followers, command)
+        app.state.service = Service(settings, store, supervisor, followers)
+        await supervisor.start()
+        try:
+            yield
+        finally:
+            await supervisor.close()
+            store.close()
+
+    app = Api(title="pytorch-trainer", summary=DESCRIPTION, version=product_version(), lifespan=lifespan)
+    for routes in (skill, jobs, events, health):
+        app.include_router(routes.router)
+    error_handlers.install(app)
+    if settings.auth:
+        app.add_middleware(TokenGuard, token=read_or_make_token(settings.home))
+    app.add_middleware(HostGuard, allowed=settings.allowed_hosts)
+    return app
+
+
+def serve(settings: Settings, announce: Callable[[str], None] = lambda url: None) -> None:
+    """Serve until SIGTERM or SIGINT; ``announce`` is told the URL once it answers.
+
+    Raises ValueError for settings that are not safe, AlreadyRunning when the home has a service, OSError when the
+    port is taken.
+    """
+    require_safe_bind(settings)
+    with Instance(settings.home) as instance:
+        Server(create_app(settings), settings, instance, announce).run_here()
+
+
+def main() -> int:
+    """Serve; exit status 1, and the reason on standard error, when that is not possible."""
+    try:
+        serve(Settings.from_environment())
+    except (ValueError, AlreadyRunning, OSError, RuntimeError) as error:
+        print(f"pytorch-trainer: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

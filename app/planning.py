@@ -1,0 +1,58 @@
+"""The answer to a preflight, from what the gate found."""
+
+from typing import Any
+
+from app.gate import Depth, Examined
+from app.patches import Path, pointer
+from schemas.plan import Plan
+from schemas.problems import NextAction
+
+
+def plan_of(found: Examined, depth: Depth) -> Plan:
+    """``ready`` runs as it is; ``ready_with_changes`` runs as ``suggestedInput``; ``blocked`` needs its author."""
+    if found.request is not None:
+        resolved = found.request.to_json()
+        defaulted = [pointer(path) for path in _leaves(resolved) if not _given(found.input, path)]
+        return Plan(
+            verdict="ready",
+            summary=f"Ready: {_said(resolved, found.engine)}.",
+            depth=depth,
+            engine=found.engine,
+            resolved=resolved,
+            defaulted=defaulted,
+            warnings=found.warnings,
+            next_action=NextAction(operation="create_job"),
+        )
+    count = len(found.errors)
+    things = "1 problem" if count == 1 else f"{count} problems"
+    mended = found.suggested_input is not None
+    summary = f"{things}; suggestedInput mends all of it." if mended else f"Blocked: {things}, not all with a fix."
+    return Plan(
+        verdict="ready_with_changes" if mended else "blocked",
+        summary=summary,
+        depth=depth,
+        problems=found.errors,
+        warnings=found.warnings,
+        suggested_input=found.suggested_input,
+        next_action=NextAction(operation="create_job" if mended else "plan_training"),
+    )
+
+
+def _said(resolved: dict[str, Any], engine: str | None) -> str:
+    training = resolved["trainingConfig"]
+    with_engine = f" with the {engine} engine" if engine else ""
+    return f"{training['epochs']} epochs{with_engine}, {training['optimizer']}, schedule {training['scheduler']}"
+
+
+def _leaves(value: Any, path: Path = ()) -> list[Path]:
+    if isinstance(value, dict) and value:
+        return [leaf for key, item in value.items() for leaf in _leaves(item, (*path, key))]
+    return [path]
+
+
+def _given(document: Any, path: Path) -> bool:
+    for part in path:
+        if not isinstance(document, dict) or part not in document:
+            return False
+        document = document[part]
+    return True

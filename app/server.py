@@ -1,0 +1,96 @@
+"""uvicorn, with what this service does at its beginning and its end."""
+
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.instance import Instance
+from app.service import Service
+from app.settings import Settings
+
+# The kernel drops a connection whose peer has taken nothing for so long.
+_SILENT_PEER_MILLISECONDS = 60_000
+_STOP_SECONDS = 10
+
+# Everything to standard error: standard output belongs to whoever embeds the service.
+_LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain", "stream": "ext://sys.stderr"}},
+    "loggers": {name: {"handlers": ["stderr"], "level": "INFO", "propagate": False} for name in ("uvicorn", "app")},
+}
+
+
+class Server(uvicorn.Server):
+    """Listens for one service. ``should_exit = True``, or a signal, ends it; trainings go on."""
+
+    def __init__(self, app: FastAPI, settings: Settings, instance: Instance, announce: Callable[[str], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=_LOGGING,
+                access_log=False,
+                server_header=False,
+                ws="none",
+                timeout_graceful_shutdown=_STOP_SECONDS,
+            )
+        )
+        self._app = app
+        self._instance = instance
+        self._announce = announce
+        self._socket = _listening(settings)
+        self.url = _url(self._socket)
+
+    def run_here(self) -> None:
+        """Serve until told to end. Raises RuntimeError when the application could not start."""
+        self.run(sockets=[self._socket])
+        if not self.started:
+            raise RuntimeError("The service could not start; its log says why.")
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say where."""
+        await super().startup(sockets)
+        if self.started:
+            self._instance.announce(self.url)
+            self._announce(self.url)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End open streams and waits at once; without that a stream would hold the service as long as its job runs."""
+        self._instance.withdraw()
+        service: Service = self._app.state.service
+        service.close()
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A first signal ends in good order, an interrupt after it at once; neither is raised again at the end."""
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+
+def _listening(settings: Settings) -> socket.socket:
+    """A bound socket. Raises OSError naming host and port."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    bound = socket.socket(family, kind, protocol)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENT_PEER_MILLISECONDS)
+    try:
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise OSError(error.errno, f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
+    return bound
+
+
+def _url(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    # A client on this machine cannot speak to "any address".
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

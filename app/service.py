@@ -1,0 +1,236 @@
+"""The use cases. HTTP and whatever else speaks to clients calls these, and has no rule of its own."""
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from ulid import ULID
+
+from app.followers import Followers
+from app.gate import Admitted, Depth, Gate
+from app.job_folder import make_job_folder, remove_job_folder
+from app.job_view import next_action_of, view_of
+from app.payload import check
+from app.planning import plan_of
+from app.problems import Refusal
+from app.revision import revision_of
+from app.settings import Settings
+from app.store.interface import IllegalTransition, JobRow, KeyConflict, NewJob, Store
+from app.worker_log import LogTail, read_tail
+from schemas.events import Event
+from schemas.job import ALLOWED_ACTIONS, TERMINAL, JobPage, JobState, JobView
+from schemas.plan import Plan
+from schemas.problems import NextAction
+
+Until = Literal["terminal", "state", "epoch"]
+
+LONGEST_WAIT = 60.0
+_PAGE = 1000
+_STATE_EVENTS = frozenset({"job.started", "run.finalizing", "job.cancelling", "attempt.failed", "job.completed"})
+
+
+class Workers(Protocol):
+    """What the use cases need of the supervisor."""
+
+    def wake(self) -> None:
+        """There is a new job in the queue."""
+
+    async def cancel(self, job_id: str) -> None:
+        """Ask a job to stop."""
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job that is durable; ``new`` is False when its idempotency key had named it before."""
+
+    row: JobRow
+    new: bool
+
+
+class Service:
+    """Everything a client can ask. Methods raise Refusal for what cannot be granted, and nothing else on purpose."""
+
+    def __init__(self, settings: Settings, store: Store, supervisor: Workers, followers: Followers) -> None:
+        self.settings = settings
+        self._store = store
+        self._supervisor = supervisor
+        self._followers = followers
+        self._gate = Gate(settings)
+        self._closing = False
+
+    async def submit(self, body: bytes, idempotency_key: str | None = None) -> Submitted:
+        """Accept a job, durably; or find the one that came with this key. A refused one leaves nothing behind."""
+        return await self._accept(await asyncio.to_thread(self._gate.admit, body), idempotency_key)
+
+    async def _accept(self, admitted: Admitted, key: str | None) -> Submitted:
+        submitted = await asyncio.to_thread(self._store_job, admitted, key)
+        if submitted.new:
+            self._supervisor.wake()
+        return submitted
+
+    def _store_job(self, admitted: Admitted, key: str | None) -> Submitted:
+        self._refuse_when_full()
+        job_id = f"job_{ULID()}"
+        jobs = self.settings.jobs
+        accepted = False
+        try:
+            make_job_folder(jobs, job_id, admitted.source.content)
+            row, accepted = self._store.accept(self._new_job(job_id, admitted, key))
+        except OSError as error:
+            raise Refusal("disk_full", f"The job's folder cannot be written: {error.strerror}.") from error
+        except KeyConflict as conflict:
+            raise self._conflict(conflict, key) from None
+        finally:
+            if not accepted:
+                remove_job_folder(jobs, job_id)
+        return Submitted(row, accepted)
+
+    def _new_job(self, job_id: str, admitted: Admitted, key: str | None) -> NewJob:
+        canonical = json.dumps(admitted.input, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return NewJob(
+            job_id=job_id,
+            request=admitted.request.to_json(),
+            input_sha256=hashlib.sha256(canonical.encode()).hexdigest(),
+            engine=admitted.engine,
+            labels=admitted.request.labels,
+            devices=admitted.request.training_config.devices or 1,
+            idempotency_key=key,
+            model_sha256=hashlib.sha256(admitted.source.content).hexdigest(),
+            git_commit=revision_of(self.settings.workspace),
+        )
+
+    def _refuse_when_full(self) -> None:
+        newest = self._store.list(states=("queued",), limit=1)
+        if newest and self._store.position(newest[0].job_id) + 1 >= self.settings.max_queued_jobs:
+            detail = f"{self.settings.max_queued_jobs} jobs are waiting; this service queues no more."
+            raise Refusal("queue_full", detail, headers={"Retry-After": "60"})
+
+    def _conflict(self, conflict: KeyConflict, key: str | None) -> Refusal:
+        detail = f"The idempotency key {key!r} came with another input before, for {conflict.job_id}. Use a new key."
+        arguments = {"jobId": conflict.job_id}
+        return Refusal("idempotency_conflict", detail, next_action=NextAction(operation="get_job", arguments=arguments))
+
+    async def plan(self, body: bytes, depth: Depth) -> Plan:
+        """What a request would do. Raises Refusal only for a body that is no JSON."""
+        return await asyncio.to_thread(self._plan, body, depth)
+
+    def _plan(self, body: bytes, depth: Depth) -> Plan:
+        return plan_of(self._gate.examine(self._gate.read(body), depth), depth)
+
+    async def row(self, job_id: str) -> JobRow:
+        """The stored job. Raises Refusal (404) when there is none."""
+        row = await asyncio.to_thread(self._store.get, job_id)
+        if row is None:
+            detail = f"There is no job {job_id[:80]!r} here. List them with GET /v1/jobs."
+            raise Refusal("job_not_found", detail, next_action=NextAction(operation="list_jobs"))
+        return row
+
+    async def view(self, row: JobRow) -> JobView:
+        """The job as clients see it."""
+        position = await asyncio.to_thread(self._store.position, row.job_id) if row.state == "queued" else None
+        return view_of(row, position)
+
+    async def jobs(
+        self, states: Sequence[JobState], label: tuple[str, str] | None, cursor: str | None, limit: int
+    ) -> JobPage:
+        """A page of jobs, newest first; ``nextCursor`` is there when there are more."""
+        rows = await asyncio.to_thread(self._store.list, states=states, label=label, before=cursor, limit=limit + 1)
+        views = [await self.view(row) for row in rows[:limit]]
+        return JobPage(jobs=views, next_cursor=views[-1].job_id if len(rows) > limit else None)
+
+    async def wait(self, job_id: str, until: Until, after: int | None, seconds: float) -> JobRow:
+        """The job as soon as ``until`` holds, and at the latest after ``seconds``.
+
+        ``state``: a change of state; ``epoch``: an epoch completed; both counted after event ``after`` (or from now),
+        and both hold for a job that has settled.
+        """
+        deadline = time.monotonic() + seconds
+        with self._followers.follow(job_id) as follower:
+            row = first = await self.row(job_id)
+            seen = first.last_seq if after is None else after
+            while row.state not in TERMINAL and not self._closing:
+                if until != "terminal":
+                    news = await asyncio.to_thread(self._store.events, job_id, seen, _PAGE)
+                    seen = news[-1].seq if news else seen
+                    if _holds(until, news) or (until == "state" and row.state != first.state):
+                        return row
+                if not await follower.wait(max(0.0, deadline - time.monotonic())):
+                    return await self.row(job_id)
+                row = await self.row(job_id)
+            return row
+
+    async def follow(self, job_id: str, after: int) -> AsyncIterator[Event | None]:
+        """Events with seq greater than ``after`` as they come, to ``job.completed``; None after each silence of
+        ``keep_alive_seconds``. Ends early only when the service closes."""
+        with self._followers.follow(job_id) as follower:
+            while True:
+                settled = (await self.row(job_id)).state in TERMINAL
+                events = await asyncio.to_thread(self._store.events, job_id, after, _PAGE)
+                for event in events:
+                    yield event
+                    after = event.seq
+                if events:
+                    continue
+                if settled or self._closing:
+                    return
+                if not await follower.wait(self.settings.keep_alive_seconds):
+                    yield None
+
+    async def events(self, job_id: str, after: int, limit: int) -> Sequence[Event]:
+        """The stored events with seq greater than ``after``, at most ``limit``."""
+        await self.row(job_id)
+        return await asyncio.to_thread(self._store.events, job_id, after, limit)
+
+    def payload(self, row: JobRow) -> dict[str, Any] | None:
+        """What the job returned, checked against the skill's output schema; None while it is active.
+
+        This is the one door through which a payload leaves.
+        """
+        if row.payload is None:
+            return None
+        flaws = check(row.payload)
+        if flaws:
+            raise Refusal("internal", f"The payload of {row.job_id} breaks the output schema: {flaws[0][:200]}")
+        return row.payload
+
+    async def cancel(self, job_id: str) -> JobRow:
+        """Ask a job to save and stop; asking again changes nothing. Raises Refusal (409) when it has ended otherwise."""
+        row = await self.row(job_id)
+        if row.state in ("cancelled", "cancelling"):
+            return row
+        if row.state not in TERMINAL:
+            # It may have ended since we looked; then the next look says how.
+            with suppress(IllegalTransition):
+                await self._supervisor.cancel(job_id)
+            row = await self.row(job_id)
+            if row.state not in TERMINAL or row.state == "cancelled":
+                return row
+        detail = f"{job_id} has ended ({row.state}) and cannot be cancelled."
+        allowed = list(ALLOWED_ACTIONS[row.state])
+        raise Refusal("action_not_allowed", detail, allowed_actions=allowed, next_action=next_action_of(row))
+
+    async def log(self, job_id: str, lines: int) -> LogTail:
+        """The last ``lines`` of the newest attempt's log."""
+        row = await self.row(job_id)
+        return await asyncio.to_thread(read_tail, self.settings.jobs, row.job_id, row.attempt, lines)
+
+    async def require_ready(self) -> None:
+        """Raises Refusal (503), or StoreUnavailable, unless jobs would be accepted now."""
+        if self._closing:
+            raise Refusal("unavailable", "The service is closing.", headers={"Retry-After": "5"})
+        await asyncio.to_thread(self._store.queue, 1)
+
+    def close(self) -> None:
+        """End every wait and every stream now; trainings go on."""
+        self._closing = True
+        self._followers.wake()
+
+
+def _holds(until: Until, news: Sequence[Event]) -> bool:
+    types = {event.type for event in news}
+    return not types.isdisjoint(_STATE_EVENTS) if until == "state" else "epoch.completed" in types
