@@ -89,9 +89,10 @@ class Client:
         """Ask a job to save and stop."""
         return self._send("POST", _path(job_id, "/cancel"))
 
-    def logs(self, job_id: str, tail: int) -> str:
-        """The last lines of the worker's log, as text."""
-        return self._answer("GET", _path(job_id, "/logs"), params={"tail": str(tail)}).text
+    def logs(self, job_id: str, tail: int) -> Json:
+        """The last lines of the worker's log: ``untrusted`` is the text, ``truncated`` whether there was more."""
+        headers = {"Accept": "application/json"}
+        return self._send("GET", _path(job_id, "/logs"), params={"tail": str(tail)}, headers=headers)
 
     def capabilities(self) -> Json:
         """What this service can do, and where it works."""
@@ -112,16 +113,13 @@ class Client:
             raise self._lost(error) from error
 
     def _send(self, method: str, path: str, **options: Any) -> Json:
-        answer: Json = self._answer(method, path, **options).json()
-        return answer
-
-    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             response = self._http.request(method, path, **options)
         except httpx.TransportError as error:
             raise self._lost(error) from error
         _check(response)
-        return response
+        answer: Json = response.json()
+        return answer
 
     def _lost(self, error: httpx.TransportError) -> Lost:
         return Lost(self.address.url, str(error) or type(error).__name__)

@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import schemas
-from app.cli.address import TOKEN_FILE, Whereabouts, running_line
+from app.cli.address import TOKEN_FILE, Whereabouts
 from app.cli.errors import error_lines, shown, value
-from app.cli.exits import CommandError, Exit
+from app.cli.exits import CommandError, Exit, Refusal
 from app.cli.output import read_request, remark, write_json, write_table
+from app.settings import Settings
 
 Json = dict[str, Any]
 
 
 def plan(arguments: Namespace) -> int:
     """What a request would do: the verdict, every setting it would run with, and what stands in its way."""
-    request = read_request(arguments.request)
-    found = running_line().ask(lambda client: client.plan(request))
+    found = _plan(read_request(arguments.request))
     if arguments.json:
         write_json(found)
     else:
         _show_plan(found)
-    return Exit.INVALID_INPUT if found["verdict"] == "blocked" else Exit.SUCCESS
+    return Exit.SUCCESS if found["verdict"] == "ready" else Exit.INVALID_INPUT
 
 
 def schema(arguments: Namespace) -> int:
@@ -48,8 +48,27 @@ def token(arguments: Namespace) -> int:
     return Exit.SUCCESS
 
 
+def _plan(request: bytes) -> Json:
+    """By the service that runs, or here: to judge a request needs no queue."""
+    whereabouts = Whereabouts.from_environment()
+    client = whereabouts.client()
+    if client is not None:
+        return client.plan(request)
+    if whereabouts.url is not None:
+        raise whereabouts.missing()
+    from app.gate import Gate
+    from app.planning import plan_of
+    from app.problems import Refusal as Refused
+
+    gate = Gate(Settings.from_environment())
+    try:
+        return plan_of(gate.examine(gate.read(request), "paths"), "paths").to_json()
+    except Refused as refused:
+        raise Refusal(refused.problem.to_json()) from None
+
+
 def _show_plan(found: Json) -> None:
-    print(f"{found['verdict'].replace('_', ' ')}: {shown(found['summary'])}")
+    print(shown(found["summary"]))
     for title, errors in (("Problems", found.get("problems", [])), ("Warnings", found.get("warnings", []))):
         if errors:
             print(f"{title}:")
@@ -64,7 +83,7 @@ def _show_plan(found: Json) -> None:
 
 
 def _leaves(node: Any, pointer: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(node, dict) or not node:
+    if not isinstance(node, dict):
         yield pointer, node
         return
     for key, child in node.items():

@@ -8,11 +8,15 @@ from schemas.text import untrusted
 
 Json = dict[str, Any]
 
+_MOST_CHOICES = 10
+
 
 def problem_text(problem: Json) -> str:
     """A refusal: what, every error with its way out, and the next move."""
     errors = problem.get("errors", [])
-    lines = [f"{shown(problem['title'])} ({problem['code']})", shown(problem["detail"])]
+    lines = [f"{shown(problem['title'])} ({problem['code']})"]
+    if [problem["detail"]] != [error["message"] for error in errors]:
+        lines.append(shown(problem["detail"]))
     for number, error in enumerate(errors, start=1):
         lines.extend(error_lines(error, number))
     if problem.get("suggestedInput") is not None:
@@ -28,11 +32,17 @@ def error_lines(error: Json, number: int) -> Iterator[str]:
     if error.get("expected"):
         yield f"     expected    {shown(error['expected'])}"
     if error.get("allowed"):
-        yield f"     allowed     {', '.join(value(item) for item in error['allowed'])}"
+        yield f"     allowed     {_choices(error['allowed'])}"
     if error.get("suggestion"):
         yield f"     suggestion  {shown(error['suggestion'])}"
     if error.get("fix"):
         yield f"     fix         {'; '.join(operation_text(operation) for operation in error['fix'])}"
+
+
+def _choices(allowed: list[Any]) -> str:
+    further = len(allowed) - _MOST_CHOICES
+    listed = ", ".join(value(item) for item in allowed[:_MOST_CHOICES])
+    return f"{listed} and {further} more (--json shows them)" if further > 0 else listed
 
 
 def operation_text(operation: Json) -> str:

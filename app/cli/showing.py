@@ -50,33 +50,31 @@ def list_jobs(arguments: Namespace) -> int:
 
 def logs(arguments: Namespace) -> int:
     """The end of a worker's log."""
-    text = running_line().ask(lambda client: client.logs(arguments.job_id, arguments.tail))
+    log = running_line().ask(lambda client: client.logs(arguments.job_id, arguments.tail))
     if arguments.json:
-        write_json({"jobId": arguments.job_id, "lines": text.splitlines()})
-    elif text:
-        print(shown(text, len(text)).rstrip("\n"))
+        write_json(log)
+    elif log["untrusted"]:
+        print(log["untrusted"], end="")
     else:
-        remark(f"The worker of {arguments.job_id} has written nothing.")
+        remark(f"The worker of {arguments.job_id} has printed nothing.")
     return Exit.SUCCESS
 
 
 def _service_status(line: Line, arguments: Namespace) -> int:
-    capabilities = line.ask(lambda client: client.capabilities())
+    found = line.ask(lambda client: client.capabilities())
     if arguments.json:
-        write_json(capabilities)
+        write_json(found)
         return Exit.SUCCESS
     url = line.client.address.url
-    rows = [("docs", f"{url}/docs"), *((name, _cell(value)) for name, value in capabilities.items())]
+    rows = [
+        ("docs", f"{url}/docs"),
+        ("workspace", found["workspace"]),
+        ("engines", ", ".join(engine["name"] for engine in found["engines"])),
+        ("devices", f"{', '.join(found['devices'])} ({count(found['slots'], 'job')} at once on each)"),
+        ("version", found["versions"]["pytorch-trainer"]),
+    ]
     write_table(("service", url), rows)
     return Exit.SUCCESS
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(_cell(item) for item in value)
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_cell(item)}" for name, item in value.items())
-    return shown(value)
 
 
 def _rows_of(job: Json) -> list[tuple[str, str]]:
