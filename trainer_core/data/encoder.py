@@ -54,7 +54,8 @@ class Column:
         """The column as float32, (rows, inputs). Raises ``data_invalid`` with the row of what is no finite number."""
         if self.kind == "category":
             codes = pd.Categorical(_texts(column), categories=list(self.categories)).codes
-            return np.equal.outer(codes, np.arange(len(self.categories))).astype(np.float32)
+            one_hot: NDArray[np.float32] = np.equal.outer(codes, np.arange(len(self.categories))).astype(np.float32)
+            return one_hot
         values = self._numbers(column, path)
         values = np.where(np.isnan(values), self.fill, values)
         wrong = ~(np.abs(values) <= LARGEST)

@@ -63,9 +63,24 @@ def code_column(values: NDArray, task: Task | None, place: Place) -> TargetCodin
         if not numeric and values.dtype.kind != "b":
             raise _wrong_task(f"Column {place.column!r} holds text ({values[0]!r}) and cannot be regressed.", place)
         return TargetCoding(task, None, place)
+    if values.dtype.kind == "f":
+        _check_whole(values, place)
     classes = sorted(set(class_names(values)), key=_numbers_first)
     check_class_count(classes, task, place)
     return TargetCoding(task, tuple(classes), place)
+
+
+def _check_whole(values: NDArray, place: Place) -> None:
+    broken = values != np.floor(values)
+    if broken.any():
+        row = int(np.argmax(broken)) + 1
+        raise Failure(
+            "data_invalid",
+            f"Column {place.column!r} holds {values[row - 1]:g} in row {row}: fractions are no classes.",
+            next_move="Set trainingConfig.task to regression (and use a model for it), or choose another dataConfig.target.",
+            place=place.model_copy(update={"row": row}),
+            fix=[PatchOperation(op="add", path="/trainingConfig/task", value="regression")],
+        )
 
 
 def check_class_count(classes: list[str], task: Task, place: Place) -> None:
