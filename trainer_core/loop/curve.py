@@ -32,7 +32,7 @@ class Curve:
 
 
 def row_of(
-    epoch: int, figures: dict[str, float], learning_rate: float, seconds: float, speed: float | None
+    epoch: int, figures: dict[str, float], learning_rate: float | None, seconds: float, speed: float | None
 ) -> EpochRow:
     """The row of ``epoch`` (from 1): the usual figures in their columns, the others under ``metrics``."""
     columns: dict[str, Any] = {_COLUMNS[name]: value for name, value in figures.items() if name in _COLUMNS}
