@@ -24,11 +24,11 @@ def write_preprocessing(run_folder: Path, preprocessing: dict[str, Any]) -> list
     return [Artifact(name=PREPROCESSING_FILE, path=str(path), bytes=len(content), sha256=digest)]
 
 
-def weights(checkpoint: str | None) -> list[Artifact]:
-    """The weights in ``checkpoint``; none when there is no checkpoint."""
+def weights(checkpoint: str | None, name: str = WEIGHTS_FILE) -> list[Artifact]:
+    """The weights in ``checkpoint``, the file called ``name``; none when there is no checkpoint."""
     if checkpoint is None:
         return []
-    path = Path(checkpoint) / WEIGHTS_FILE
+    path = Path(checkpoint) / name
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return [Artifact(name=WEIGHTS_FILE, path=str(path), bytes=path.stat().st_size, sha256=digest)]
+    return [Artifact(name=name, path=str(path), bytes=path.stat().st_size, sha256=digest)]

@@ -60,11 +60,14 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Material:
-    """What the loop works on, read from the user's files."""
+    """What the loop works on, from the user's files, and the forward pass through it that was tried out."""
 
     model_file: ModelFile
     model: nn.Module
     data: Data
+    loss: Loss
+    precision: Precision
+    forward: Forward
 
     @property
     def parameters(self) -> int:
@@ -83,7 +86,8 @@ class Sizes:
 
 
 def load(around: Surroundings) -> Material:
-    """Execute the model file, read the data, build the model (with the weights that the seed means) on the device."""
+    """Execute the model file, read the data, build the model (with the weights that the seed means) on the device, and
+    take two samples through it."""
     request = around.request
     randomness.seed_everything(request.training_config.seed)
     model_file = ModelFile.load(around.assignment)
@@ -93,7 +97,12 @@ def load(around: Surroundings) -> Material:
     if not model.training:
         # Pretrained models are often handed over in evaluation mode. Single modules that the file froze stay so.
         model.train()
-    return Material(model_file, model.to(around.device), data)
+    model.to(around.device)
+    loss = build_loss(request.training_config, data.task, model_file.loss, around.device)
+    precision = build_precision(request.training_config, around.device)
+    forward = Forward(loss, precision, model_file, request.model_settings)
+    try_out(model, data, forward, around.device)
+    return Material(model_file, model, data, loss, precision, forward)
 
 
 def size_up(around: Surroundings, material: Material) -> Sizes:
@@ -114,10 +123,7 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
     """Build every part, say what was chosen, and put the run where ``resumeFrom`` left it."""
     request, training = around.request, around.request.training_config
     device, ranks, model, data = around.device, around.ranks, material.model, material.data
-    loss = build_loss(training, data.task, material.model_file.loss, device)
-    precision = build_precision(training, device)
-    forward = Forward(loss, precision, material.model_file, request.model_settings)
-    try_out(model, data, forward, device)
+    loss, precision, forward = material.loss, material.precision, material.forward
     learning_rate = training.learning_rate or default_learning_rate(training, material.parameters)
     optimizer = build_optimizer(model, training, learning_rate, device)
     length = sizes.length
@@ -150,7 +156,7 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
         device,
         {"model": type(model).__name__, "modelSha256": material.model_file.sha256, "jobId": around.assignment.job_id},
     )
-    announce(around, material, sizes, loss, precision, schedule, learning_rate)
+    announce(around, material, sizes, schedule, learning_rate)
     trainer = Trainer(
         model=model,
         network=ranks.wrap(model),
@@ -164,7 +170,7 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
         forward=forward,
         batches=batches,
         figures=figures,
-        evaluation=_evaluation(around, material, sizes, forward, loss),
+        evaluation=_evaluation(around, material, sizes),
         curve=curve,
         best=best,
         stopping=stopping,
@@ -187,8 +193,6 @@ def announce(
     around: Surroundings,
     material: Material,
     sizes: Sizes,
-    loss: Loss,
-    precision: Precision,
     schedule: Schedule,
     learning_rate: float,
 ) -> None:
@@ -205,12 +209,12 @@ def announce(
             "/trainingConfig/learningRate": learning_rate,
             "/trainingConfig/weightDecay": default_weight_decay(training),
             "/trainingConfig/warmupSteps": schedule.warmup_steps,
-            "/trainingConfig/precision": precision.name,
+            "/trainingConfig/precision": material.precision.name,
             "/trainingConfig/gradientClipping": 1.0
             if training.gradient_clipping is None
             else training.gradient_clipping,
             "/trainingConfig/task": data.task,
-            "/trainingConfig/loss": loss.name,
+            "/trainingConfig/loss": material.loss.name,
             "/trainingConfig/devices": around.ranks.world,
             "/trainingConfig/strategy": "ddp" if around.ranks.world > 1 else "single",
         },
@@ -255,7 +259,7 @@ def try_out(model: nn.Module, data: Data, forward: Forward, device: torch.device
         forward(model, inputs, targets)
 
 
-def _evaluation(around: Surroundings, material: Material, sizes: Sizes, forward: Forward, loss: Loss) -> NoEvaluation:
+def _evaluation(around: Surroundings, material: Material, sizes: Sizes) -> NoEvaluation:
     held_out: Samples | None = material.data.validation
     if held_out is None:
         return NoEvaluation()
@@ -264,8 +268,8 @@ def _evaluation(around: Surroundings, material: Material, sizes: Sizes, forward:
         build_source(held_out, around.device, sizes.workers, around.request.training_config.seed),
         len(held_out),
         sizes.eval_batch_size,
-        forward,
-        build_figures(material.data.task, around.device, metrics, ignore_index=loss.ignore_index),
+        material.forward,
+        build_figures(material.data.task, around.device, metrics, ignore_index=material.loss.ignore_index),
         around.ranks,
         around.device,
         around.stop,

@@ -18,7 +18,8 @@ def capture(device: torch.device) -> dict[str, Any]:
     """The state of all generators of this process, as tensors, numbers and text."""
     numpy = np.random.get_state(legacy=False)
     assert isinstance(numpy, dict)
-    key = torch.from_numpy(numpy["state"]["key"].copy())
+    # Tensors of uint32, which the key is, do not survive torch's own pickling on their way between ranks.
+    key = torch.from_numpy(numpy["state"]["key"].astype(np.int64))
     return {
         "python": random.getstate(),
         "numpy": {**numpy, "state": {"key": key, "pos": int(numpy["state"]["pos"])}},
@@ -31,7 +32,7 @@ def restore(state: dict[str, Any], device: torch.device) -> None:
     """Draw on from ``state``."""
     random.setstate(state["python"])
     numpy = state["numpy"]
-    np.random.set_state({**numpy, "state": {**numpy["state"], "key": numpy["state"]["key"].numpy()}})
+    np.random.set_state({**numpy, "state": {**numpy["state"], "key": numpy["state"]["key"].numpy().astype(np.uint32)}})
     torch.set_rng_state(state["torch"])
     if device.type == "cuda" and state["cuda"] is not None:
         torch.cuda.set_rng_state(state["cuda"], device)

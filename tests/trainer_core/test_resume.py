@@ -1,0 +1,177 @@
+"""A run that was interrupted and resumed ends with the weights, to the bit, of one that was not."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schemas.events import Alert, CheckpointSaved, EpochCompleted, RunRestored, Step
+from trainer_core.failure import Failure
+from trainer_core.stop import Stop
+
+# Dropout draws from the generator, accumulation and the short last batch shape the window, plateau and patience count.
+TRAINING = {
+    "epochs": 4,
+    "gradientAccumulation": 2,
+    "optimizer": "AdamW",
+    "scheduler": "cosine",
+    "reportEverySeconds": 0,
+}
+DROPOUT = {"args": {"dropout": 0.3}}
+
+
+def assert_same_weights(first, second):
+    mine, others = first.weights(), second.weights()
+    assert mine.keys() == others.keys()
+    for name, tensor in mine.items():
+        assert np.array_equal(tensor, others[name]), name
+
+
+def figures(run):
+    return [(row.epoch, row.train_loss, row.val_loss, row.train_accuracy) for row in run.of(EpochCompleted)]
+
+
+def test_from_an_epochs_end(bench):
+    whole = bench.train("whole", trainingConfig=TRAINING, modelConfig=DROPOUT, checkpointConfig={"keepLast": 10})
+    resumed = bench.train(
+        "resumed",
+        trainingConfig=TRAINING,
+        modelConfig=DROPOUT,
+        checkpointConfig={"resumeFrom": str(whole.run_folder / "epoch-0002")},
+    )
+    assert_same_weights(whole, resumed)
+    assert figures(resumed) == figures(whole)[2:]
+    restored = resumed.of(RunRestored)[0]
+    assert (restored.epoch, restored.step) == (2, 6)
+    assert [row.epoch for row in restored.history] == [1, 2]
+    assert not [alert for alert in resumed.of(Alert) if alert.code != "small_data"]
+
+
+def test_from_the_middle_of_an_epoch(bench):
+    asked = {"saveEverySteps": 1, "keepLast": 100}
+    whole = bench.train("whole", trainingConfig=TRAINING, modelConfig=DROPOUT, checkpointConfig=asked)
+    step = next(item for item in whole.of(CheckpointSaved) if item.kind == "step" and item.step == 5)
+    assert step.epoch == 2
+    resumed = bench.train(
+        "resumed", trainingConfig=TRAINING, modelConfig=DROPOUT, checkpointConfig={**asked, "resumeFrom": step.path}
+    )
+    assert_same_weights(whole, resumed)
+    assert figures(resumed) == figures(whole)[1:], "running training figures are kept in mid-epoch too"
+    assert resumed.of(Step)[0].step == 6
+
+
+def test_after_a_request_to_stop(bench, stopping_channel):
+    whole = bench.train("whole", trainingConfig=TRAINING, modelConfig=DROPOUT)
+    stop = Stop()
+    stopped = bench.train(
+        "stopped", trainingConfig=TRAINING, modelConfig=DROPOUT, stop=stop, channel=stopping_channel(stop, "step", 8)
+    )
+    assert stopped.ending.state == "stopped"
+    last = stopped.of(CheckpointSaved)[-1]
+    assert (last.kind, last.epoch, last.step) == ("cancel", 3, 9)
+    resumed = bench.train(
+        "resumed",
+        trainingConfig=TRAINING,
+        modelConfig=DROPOUT,
+        checkpointConfig={"resumeFrom": str(stopped.run_folder)},
+    )
+    assert_same_weights(whole, resumed)
+    assert figures(resumed) == figures(whole)[2:]
+
+
+@pytest.mark.parametrize(
+    "scheduler", [{"scheduler": "plateau", "schedulerArgs": {"patience": 0}}, {"scheduler": "OneCycleLR"}]
+)
+def test_schedules_go_on(bench, scheduler):
+    training = {**TRAINING, **scheduler, "learningRate": 0.3}
+    whole = bench.train("whole", trainingConfig=training, checkpointConfig={"keepLast": 10})
+    resumed = bench.train(
+        "resumed", trainingConfig=training, checkpointConfig={"resumeFrom": str(whole.run_folder / "epoch-0003")}
+    )
+    assert_same_weights(whole, resumed)
+
+
+def test_latest_is_the_newest_under_the_save_folder(bench):
+    first = bench.train("first", trainingConfig={"epochs": 1})
+    runs = {"saveDir": str(first.run_folder.parent), "resumeFrom": "latest"}
+    resumed = bench.train("second", checkpointConfig=runs)
+    assert resumed.of(RunRestored)[0].path == first.of(CheckpointSaved)[-1].path
+    assert [row.epoch for row in resumed.of(EpochCompleted)] == [2, 3]
+
+
+def test_more_epochs_are_trained_and_said(bench):
+    first = bench.train("first", trainingConfig={"epochs": 2})
+    longer = bench.train("longer", trainingConfig={"epochs": 4}, checkpointConfig={"resumeFrom": str(first.run_folder)})
+    assert [row.epoch for row in longer.of(EpochCompleted)] == [3, 4]
+    alert = next(alert for alert in longer.of(Alert) if alert.code == "length_changed")
+    assert alert.evidence == {"before": 10, "now": 20}
+
+
+def test_patience_and_the_best_epoch_go_on(bench):
+    training = {"epochs": 10, "learningRate": 1e-9, "earlyStopping": {"patience": 3, "minDelta": 0.1}}
+    cut = bench.train("cut", trainingConfig={**training, "epochs": 3})
+    resumed = bench.train("resumed", trainingConfig=training, checkpointConfig={"resumeFrom": str(cut.run_folder)})
+    assert resumed.ending.state == "early_stopped"
+    assert [row.epoch for row in resumed.of(EpochCompleted)] == [4]
+    restored = resumed.of(RunRestored)[0]
+    assert restored.best_epoch is not None
+    assert Path(restored.best_path).parent == cut.run_folder
+
+
+def test_nothing_left_to_train_is_said(bench):
+    done = bench.train("done", trainingConfig={"epochs": 1})
+    again = bench.train("again", trainingConfig={"epochs": 1}, checkpointConfig={"resumeFrom": str(done.run_folder)})
+    assert again.ending.state == "succeeded"
+    assert "nothing_left_to_train" in {alert.code for alert in again.of(Alert)}
+    assert not again.of(EpochCompleted)
+
+
+def test_a_checkpoint_of_another_model(bench):
+    first = bench.train("first", trainingConfig={"epochs": 1})
+    with pytest.raises(Failure, match=r"0.weight is \[16, 6\] in the checkpoint and \[8, 6\] in the model") as caught:
+        bench.train(
+            "second", modelConfig={"args": {"hidden": 8}}, checkpointConfig={"resumeFrom": str(first.run_folder)}
+        )
+    assert caught.value.error.code == "checkpoint_incompatible"
+
+
+def test_a_checkpoint_of_another_optimizer(bench):
+    first = bench.train("first", trainingConfig={"epochs": 1})
+    with pytest.raises(Failure, match="the optimizer AdamW; this one has SGD") as caught:
+        bench.train(
+            "second", trainingConfig={"optimizer": "sgd"}, checkpointConfig={"resumeFrom": str(first.run_folder)}
+        )
+    assert caught.value.error.code == "checkpoint_incompatible"
+
+
+def test_other_batches_in_mid_epoch_are_refused(bench):
+    first = bench.train("first", checkpointConfig={"saveEverySteps": 2, "keepLast": 100})
+    middle = next(saved for saved in first.of(CheckpointSaved) if saved.kind == "step")
+    with pytest.raises(Failure, match="middle of an epoch") as caught:
+        bench.train("second", dataConfig={"batchSize": 8}, checkpointConfig={"resumeFrom": middle.path})
+    assert caught.value.error.code == "checkpoint_incompatible"
+
+
+def test_a_damaged_checkpoint_in_a_runs_folder_is_left_aside_and_said(bench):
+    whole = bench.train("whole")
+    newest = Path(whole.of(CheckpointSaved)[-1].path)
+    content = bytearray((newest / "model.safetensors").read_bytes())
+    content[-5] ^= 1
+    (newest / "model.safetensors").write_bytes(content)
+    resumed = bench.train("resumed", checkpointConfig={"resumeFrom": str(whole.run_folder)})
+    assert resumed.of(RunRestored)[0].epoch == 2
+    assert "checkpoint_skipped" in {alert.code for alert in resumed.of(Alert)}
+    assert_same_weights_of_epoch(resumed, whole, newest)
+
+
+def assert_same_weights_of_epoch(resumed, whole, damaged: Path):
+    """The epoch done again gives what was there before it was damaged."""
+    content = bytearray((damaged / "model.safetensors").read_bytes())
+    content[-5] ^= 1
+    restored = whole.run_folder / "mended"
+    shutil.copytree(damaged, restored)
+    (restored / "model.safetensors").write_bytes(content)
+    mended = whole.weights("mended")
+    for name, tensor in resumed.weights().items():
+        assert np.array_equal(tensor, mended[name])
