@@ -4,19 +4,24 @@ from typing import Any
 
 from app.cli.errors import failure_text
 from app.cli.figures import duration
+from app.settings import DEFAULT_PORT
 
 Json = dict[str, Any]
 
 
-def closing_text(payload: Json, checkpoint: str | None, further: str = "") -> str:
-    """One line for a run that went well; for another, why not and what to do. ``checkpoint`` is the last one saved."""
+def closing_text(payload: Json, checkpoint: str | None, url: str | None) -> str:
+    """One line for a run that went well; for another, why not and what to do.
+
+    ``checkpoint`` is the last one saved; ``url`` the service, or None when it ends with this command.
+    """
     if payload["status"] != "error":
-        return f"{_outcome(payload)}. Next: {' · '.join([*_places(payload), *([further] if further else [])])}"
+        return f"{_outcome(payload)}. Next: {' · '.join(_places(payload, url))}"
     error = payload["error"]
     if error["code"] == "cancelled":
         return _cancelled(payload, checkpoint)
     kept = f"\nKept: checkpoint {payload['checkpointPath']}" if payload["checkpointPath"] else ""
-    return f"{failure_text(error)}{kept}\nLog: pytorch-trainer logs {payload['jobId']}"
+    first = "pytorch-trainer serve, then " if url is None else ""
+    return f"{failure_text(error)}{kept}\nLog: {first}pytorch-trainer logs {payload['jobId']}"
 
 
 def _outcome(payload: Json) -> str:
@@ -28,13 +33,14 @@ def _outcome(payload: Json) -> str:
     return f"{word}: {best} ({epochs}, {duration(metrics['trainingTime'])})"
 
 
-def _places(payload: Json) -> list[str]:
+def _places(payload: Json, url: str | None) -> list[str]:
     places = [f"checkpoint {payload['checkpointPath']}"] if payload["checkpointPath"] else []
-    places.append(f"pytorch-trainer status {payload['jobId']}")
     for tracking in payload.get("tracking", []):
         if tracking["status"] == "complete" and tracking.get("trackingUri"):
             places.append(mlflow_command(tracking["trackingUri"]))
-    return places
+    serve = "" if url else "pytorch-trainer serve, then "
+    status = f"pytorch-trainer status {payload['jobId']}"
+    return [*places, f"{serve}{status} or {url or f'http://127.0.0.1:{DEFAULT_PORT}'}/docs"]
 
 
 def mlflow_command(uri: str) -> str:

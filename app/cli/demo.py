@@ -6,13 +6,8 @@ from argparse import Namespace
 from pathlib import Path
 
 import app
-from app.cli.closing import closing_text
-from app.cli.embedded import Host
-from app.cli.exits import CommandError, Exit, exit_of
-from app.cli.output import remark, write_json
-from app.cli.progress import progress_for
-from app.cli.running import train
-from app.settings import DEFAULT_PORT
+from app.cli.exits import CommandError, Exit
+from app.cli.running import run_request
 
 EXAMPLE = Path("examples") / "digits"
 
@@ -22,14 +17,7 @@ def demo(arguments: Namespace) -> int:
     example = find_example()
     _prepare(example)
     request = (example / "request.json").read_bytes()
-    progress = progress_for(arguments.quiet)
-    with Host({"PT_WORKSPACE": str(example)}) as host:
-        payload = train(host.line(), request, progress)
-    write_json(payload)
-    if not arguments.quiet:
-        docs = f"pytorch-trainer serve, then http://127.0.0.1:{DEFAULT_PORT}/docs"
-        remark(closing_text(payload, progress.figures.checkpoint, docs))
-    return exit_of(payload)
+    return run_request(request, quiet=arguments.quiet, overrides={"PT_WORKSPACE": str(example)})
 
 
 def find_example() -> Path:

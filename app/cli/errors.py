@@ -57,12 +57,20 @@ def failure_text(error: Json) -> str:
     """Why a run failed: code, message, place, what user code said, next move."""
     lines = [f"The training failed: {error['code']}: {shown(error['message'])}"]
     if place := error.get("place"):
-        lines.append("  at " + ", ".join(f"{name} {value(found)}" for name, found in place.items()))
+        lines.append(f"  at {_place_text(place)}")
     if said := error.get("untrusted"):
         tail = untrusted(said).strip().splitlines()[-12:]
         lines.extend(f"  | {line}" for line in tail)
     lines.append(f"Next: {shown(error['nextMove'])}")
     return "\n".join(lines)
+
+
+def _place_text(place: Json) -> str:
+    parts = [shown(place["path"])] if "path" in place else []
+    parts.extend(f"{name} {shown(found)}" for name, found in place.items() if name not in ("path", "pointer"))
+    if "pointer" in place:
+        parts.append(f"({place['pointer']} of the request)")
+    return ", ".join(parts)
 
 
 def value(found: Any) -> str:

@@ -49,7 +49,8 @@ def wait(arguments: Namespace) -> int:
 
 def watch(arguments: Namespace) -> int:
     """Show a job's progress to its end, then its payload when ``--json`` asks for it. Ctrl-C only leaves."""
-    follower, progress = Follower(running_line(), arguments.job_id), progress_for(quiet=False)
+    line, progress = running_line(), progress_for(quiet=False)
+    follower = Follower(line, arguments.job_id)
     try:
         with termination_raised(), progress:
             payload = watch_to_the_end(follower, progress)
@@ -60,7 +61,7 @@ def watch(arguments: Namespace) -> int:
         ) from None
     if arguments.json:
         write_json(payload)
-    remark(closing_text(payload, progress.figures.checkpoint))
+    remark(closing_text(payload, progress.figures.checkpoint, line.client.address.url))
     return exit_of(payload)
 
 

@@ -2,6 +2,7 @@
 
 import uuid
 from argparse import Namespace
+from collections.abc import Mapping
 from typing import Any
 
 from app.cli.closing import closing_text
@@ -17,13 +18,19 @@ Json = dict[str, Any]
 
 def run(arguments: Namespace) -> int:
     """Train; the exit code says how it ended."""
-    request = read_request(arguments.request)
-    progress = progress_for(arguments.quiet)
-    with Host({}) as host:
-        payload = train(host.line(), request, progress)
+    return run_request(read_request(arguments.request), quiet=arguments.quiet, overrides={})
+
+
+def run_request(request: bytes, *, quiet: bool, overrides: Mapping[str, str]) -> Exit:
+    """Train, through the service that runs or one of our own with ``overrides``; print the payload."""
+    progress = progress_for(quiet)
+    with Host(overrides) as host:
+        line = host.line()
+        payload = train(line, request, progress)
+        url = None if host.embedded else line.client.address.url
     write_json(payload)
-    if not arguments.quiet:
-        remark(closing_text(payload, progress.figures.checkpoint))
+    if not quiet:
+        remark(closing_text(payload, progress.figures.checkpoint, url))
     return exit_of(payload)
 
 

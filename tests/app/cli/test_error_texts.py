@@ -69,7 +69,7 @@ def test_a_failure_shows_its_place_and_the_end_of_what_user_code_said() -> None:
     )
     assert failure_text(error.to_json()).splitlines() == [
         "The training failed: model_import_failed: The model file cannot be imported.",
-        '  at path "/w/model.py", line 3',
+        "  at /w/model.py, line 3",
         "  | Traceback",
         "  | NameError: nn",
         "Next: Mend line 3.",
@@ -77,10 +77,10 @@ def test_a_failure_shows_its_place_and_the_end_of_what_user_code_said() -> None:
 
 
 def test_success_closes_with_one_line() -> None:
-    said = closing_text(payload(), checkpoint=None)
+    said = closing_text(payload(), checkpoint=None, url="http://127.0.0.1:7")
     assert said == (
         "success: val accuracy 0.9812 (epoch 14 of 20, 0:31). "
-        "Next: checkpoint /runs/a/best · pytorch-trainer status job_1"
+        "Next: checkpoint /runs/a/best · pytorch-trainer status job_1 or http://127.0.0.1:7/docs"
     )
 
 
@@ -92,10 +92,10 @@ def cancelled(checkpoint: str) -> dict[str, object]:
 
 
 def test_a_cancel_says_which_checkpoint_was_kept_and_how_to_resume() -> None:
-    said = closing_text(cancelled("/runs/a/best"), checkpoint="/runs/a/last")
+    said = closing_text(cancelled("/runs/a/best"), checkpoint="/runs/a/last", url=None)
     assert said.splitlines()[0] == "job_1 is cancelled; its checkpoint is kept: /runs/a/last"
     assert '"resumeFrom": "/runs/a/last"' in said
-    assert "no checkpoint" in closing_text(cancelled(""), checkpoint=None)
+    assert "no checkpoint" in closing_text(cancelled(""), checkpoint=None, url=None)
 
 
 def test_exit_codes_of_payloads() -> None:

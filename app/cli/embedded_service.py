@@ -1,0 +1,46 @@
+"""The service as a child of a command: ``python -P -m app.cli.embedded_service OVERRIDES``.
+
+Says its URL as one line on standard output once it answers. Ends when its standard input does, that is, when the
+command that started it has ended, however that came. Workers go on.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+
+from app.instance import AlreadyRunning
+from app.main import serve
+from app.settings import Settings
+
+# A service that cannot end in good order ends all the same: its store is safe at any moment.
+_LONGEST_ENDING_SECONDS = 15.0
+
+
+def main() -> int:
+    """Serve on a free port of the loopback address; exit status 1, and the reason on standard error, when it cannot."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    overrides = json.loads(sys.argv[1])
+    try:
+        serve(Settings.from_environment({**overrides, "PT_HOST": "127.0.0.1", "PT_PORT": "0"}), _announce)
+    except (ValueError, AlreadyRunning, OSError, RuntimeError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _announce(url: str) -> None:
+    print(url, flush=True)
+
+
+def _end_with_parent() -> None:
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(_LONGEST_ENDING_SECONDS)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
