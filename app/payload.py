@@ -23,11 +23,13 @@ from schemas.events import (
     RunRestored,
     Step,
 )
-from schemas.result import EpochRow, JobPayload, Metrics, Provenance, RunWarning, TrainingError
+from schemas.result import EpochRow, JobPayload, Metrics, Provenance, RunWarning
 
 _STATUS: dict[str, Literal["success", "early_stopped", "error"]] = {
     "succeeded": "success",
     "early_stopped": "early_stopped",
+    "failed": "error",
+    "cancelled": "error",
 }
 _FOLDED = frozenset(
     data.event_type
@@ -49,27 +51,26 @@ def check(payload: dict[str, Any]) -> list[str]:
     ]
 
 
-def fold(events: Iterable[Event], outcome: Outcome | None, error: TrainingError | None, row: JobRow) -> JobPayload:
-    """The payload of a job that ended with ``outcome``, or without one, for the reason ``error``.
+def fold(events: Iterable[Event], outcome: Outcome, row: JobRow) -> JobPayload:
+    """The payload of the job ``row`` that said ``events`` and ended with ``outcome``.
 
-    The same events give the same payload. A job that never started, or has no outcome, has a payload too.
+    The same arguments give the same payload. A job that never started has one too.
     """
     story = _Story()
     for event in events:
         story.take(event)
-    error = error or (outcome.error if outcome else None)
     best = story.best_row()
     return JobPayload(
-        status="error" if outcome is None or error is not None else _STATUS.get(outcome.state, "error"),
+        status=_STATUS[outcome.state],
         metrics=_metrics(story, best),
         checkpoint_path=story.checkpoint_path(),
         learning_curve=[story.curve[epoch] for epoch in sorted(story.curve)],
         job_id=row.job_id,
         best_epoch=best.epoch if best else None,
-        error=error,
+        error=outcome.error,
         warnings=list(story.warnings)[-_WARNINGS_LIMIT:],
-        artifacts=outcome.artifacts if outcome else [],
-        tracking=outcome.tracking if outcome else [],
+        artifacts=outcome.artifacts,
+        tracking=outcome.tracking,
         resolved=story.resolved or row.request,
         provenance=_provenance(story, row),
     )

@@ -64,6 +64,20 @@ class Settings:
         return self.home / "jobs"
 
 
+_INHERITED = frozenset({"PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH"})
+_INHERITED_FAMILIES = ("LC_", "CUDA_", "NVIDIA_", "NCCL_", "GLOO_", "PYTHON", "TORCH", "OMP_", "MKL_", "OPENBLAS_")
+_SECRETS = ("TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
+
+
+def worker_environment() -> dict[str, str]:
+    """What a worker, which runs code of the user, gets of this process's environment: named variables, no secrets."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if (name in _INHERITED or name.startswith(_INHERITED_FAMILIES)) and not any(word in name for word in _SECRETS)
+    }
+
+
 @dataclass(frozen=True)
 class ClientSettings:
     """Where a client finds the service: ``PT_URL`` and ``PT_TOKEN``, when they are set."""

@@ -6,6 +6,8 @@ follower, and no line may pretend to come from the service.
 
 from datetime import datetime
 
+from pydantic import ValidationError
+
 from app.clock import now
 from app.store.rows import to_text
 from schemas.events import (
@@ -36,8 +38,16 @@ def typed_line(line: WorkerLine) -> tuple[EventData, str]:
         # Lone surrogates and infinities inside free-form data: legal in Python, not in JSON.
         to_text(data.to_json()).encode()
     except (ValueError, RecursionError) as error:
-        return unreadable(f"The worker said {line.type!r}, which is left out: {error}"), now()
+        return unreadable(f"The worker said {line.type!r}, which is left out: {cause_of(error)}"), now()
     return data, line.time
+
+
+def cause_of(error: ValueError | RecursionError) -> str:
+    """The first things wrong with a line, in one line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    found = error.errors(include_url=False, include_context=False, include_input=False)[:3]
+    return "; ".join(f"{'.'.join(map(str, wrong['loc'])) or 'line'}: {wrong['msg']}" for wrong in found)
 
 
 def unreadable(text: str) -> Log:

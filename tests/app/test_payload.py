@@ -97,7 +97,7 @@ def test_a_whole_run_is_told():
         RunFinalizing(epochs_trained=2, seconds=12.5),
     )
     outcome = Outcome(state="succeeded", artifacts=[Artifact(name="metrics.csv", path="/run/metrics.csv", bytes=3)])
-    payload = valid(fold(events, outcome, None, replace(ROW, assigned=("cuda:3",))))
+    payload = valid(fold(events, outcome, replace(ROW, assigned=("cuda:3",))))
     assert payload.to_json() == {
         "status": "success",
         "jobId": "job_1",
@@ -140,7 +140,9 @@ def test_a_whole_run_is_told():
 
 
 def test_a_job_that_never_started_has_a_payload():
-    payload = valid(fold([], None, training_error("cancelled", "Cancelled in the queue."), ROW))
+    payload = valid(
+        fold([], Outcome(state="cancelled", error=training_error("cancelled", "Cancelled in the queue.")), ROW)
+    )
     assert (payload.status, payload.checkpoint_path, payload.learning_curve) == ("error", "", [])
     assert payload.error is not None
     assert payload.error.code == "cancelled"
@@ -158,11 +160,11 @@ def test_a_restored_run_has_the_whole_curve_and_forgets_what_is_trained_again():
         best_path="/old/epoch-1",
     )
     events = story(STARTED, epoch(1, 1.0), epoch(3, 1.0, is_best=True), saved("/run/epoch-3", is_best=True), restored)
-    payload = valid(fold(events, SUCCEEDED, None, ROW))
+    payload = valid(fold(events, SUCCEEDED, ROW))
     assert [row.train_loss for row in payload.learning_curve] == [9.0, 8.0]
     assert (payload.best_epoch, payload.checkpoint_path) == (1, "/old/epoch-1")
     later = story(restored, epoch(3, 0.1), epoch(2, 0.2), epoch(4, 0.3), saved("/run/epoch-4"))
-    payload = valid(fold(later, SUCCEEDED, None, ROW))
+    payload = valid(fold(later, SUCCEEDED, ROW))
     assert [(row.epoch, row.train_loss) for row in payload.learning_curve] == [(1, 9.0), (2, 0.2), (3, 0.1), (4, 0.3)]
     assert payload.checkpoint_path == "/old/epoch-1"
 
@@ -180,11 +182,17 @@ def test_a_restored_run_has_the_whole_curve_and_forgets_what_is_trained_again():
     ids=["none", "latest", "best", "latest best", "restored", "restored best"],
 )
 def test_the_checkpoint_is_the_best_else_the_latest(said: list[EventData], path: str):
-    assert fold(story(*said), SUCCEEDED, None, ROW).checkpoint_path == path
+    assert fold(story(*said), SUCCEEDED, ROW).checkpoint_path == path
 
 
 def test_without_a_best_epoch_the_last_one_counts_and_time_runs_from_first_to_last_event():
-    payload = valid(fold(story(STARTED, epoch(1, 0.1), epoch(2, 0.5)), None, training_error("hung", "Hung."), ROW))
+    payload = valid(
+        fold(
+            story(STARTED, epoch(1, 0.1), epoch(2, 0.5)),
+            Outcome(state="failed", error=training_error("hung", "Hung.")),
+            ROW,
+        )
+    )
     assert (payload.metrics.train_loss, payload.best_epoch) == (0.5, 2)
     assert (payload.metrics.epochs_trained, payload.metrics.training_time) == (2, 2.0)
 
@@ -195,7 +203,7 @@ def test_without_a_best_epoch_the_last_one_counts_and_time_runs_from_first_to_la
 )
 def test_the_state_gives_the_status(state: str, status: str):
     outcome = judge(remains(outcome=Outcome.model_validate({"state": state})))
-    payload = valid(fold([], outcome, None, ROW))
+    payload = valid(fold([], outcome, ROW))
     assert payload.status == status
     assert (payload.error is not None) is (status == "error")
 
@@ -235,7 +243,7 @@ def test_a_worker_without_an_outcome_is_judged(found: Remains, state: str, code:
     assert outcome.error is not None
     assert (outcome.state, outcome.error.code) == (state, code)
     assert words in outcome.error.message
-    valid(fold([], outcome, None, ROW))
+    valid(fold([], outcome, ROW))
 
 
 def test_a_result_that_came_before_the_stop_counts():
@@ -251,7 +259,7 @@ def test_the_log_is_passed_on_as_untrusted_text():
 
 
 def test_the_check_finds_what_either_schema_forbids():
-    payload = fold([], SUCCEEDED, None, ROW).to_json()
+    payload = fold([], SUCCEEDED, ROW).to_json()
     assert check(payload) == []
     assert check({**payload, "surprise": 1}) != []
     assert check({key: value for key, value in payload.items() if key != "checkpointPath"}) != []

@@ -1,0 +1,57 @@
+"""The event file of an attempt, read from where the store has got to: whole lines, in bounded pieces."""
+
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from app.clock import now
+from app.store.lines import cause_of, unreadable
+from schemas.events import WorkerLine
+
+_PIECE_BYTES = 1 << 20
+_LINE_BYTES = 16 << 20
+
+
+def has_more(path: Path, offset: int) -> bool:
+    """Whether the file at ``path`` goes on after ``offset``."""
+    try:
+        return os.stat(path).st_size > offset
+    except FileNotFoundError:
+        return False
+
+
+def read_lines(path: Path, offset: int, *, ended: bool) -> tuple[list[WorkerLine], int]:
+    """The next whole lines after byte ``offset``, about a mebibyte at most, and the offset after them.
+
+    A line without its end is left for later; when its writer has ``ended`` it is torn, and a ``log`` line says so.
+    So does one for a line that is no event, or is longer than 16 MiB.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            piece = file.read(_PIECE_BYTES)
+            if b"\n" not in piece and len(piece) == _PIECE_BYTES:
+                piece += file.read(_LINE_BYTES - _PIECE_BYTES)
+    except FileNotFoundError:
+        return [], offset
+    whole = piece.rfind(b"\n") + 1
+    if whole:
+        return [_parse(line) for line in piece[: whole - 1].split(b"\n")], offset + whole
+    if len(piece) == _LINE_BYTES:
+        return [_log(f"{len(piece)} bytes of a line of the worker that is too long are left out.")], offset + len(piece)
+    if piece and ended:
+        return [_log(f"The worker's last line is torn; its {len(piece)} bytes are left out.")], offset + len(piece)
+    return [], offset
+
+
+def _parse(line: bytes) -> WorkerLine:
+    try:
+        return WorkerLine.model_validate_json(line)
+    except ValidationError as error:
+        return _log(f"A line of the worker is no event and is left out: {cause_of(error)}")
+
+
+def _log(text: str) -> WorkerLine:
+    data = unreadable(text)
+    return WorkerLine(type=data.event_type, time=now(), data=data.to_json())

@@ -1,0 +1,102 @@
+"""Processes of this machine, as Linux shows them in ``/proc`` and holds them by descriptor."""
+
+import os
+import select
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+_KILL_ROUNDS = 20
+_KILL_MILLISECONDS = 500
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process held by descriptor (pidfd): no signal can hit another one that took over its number.
+
+    ``started`` is its start in clock ticks since boot; number and start together name a process for ever.
+    """
+
+    pid: int
+    started: int
+    descriptor: int
+
+    @staticmethod
+    def find(pid: int) -> "Process | None":
+        """The process numbered ``pid`` now, or None when there is none (a zombie is one)."""
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return None
+        started = _started(pid)
+        if started is None:
+            os.close(descriptor)
+            return None
+        return Process(pid, started, descriptor)
+
+    @property
+    def age(self) -> float:
+        """Seconds since its start, by a clock that nobody can set and that runs while the machine sleeps."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - self.started / _TICKS_PER_SECOND
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal; nothing happens when it has ended."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.descriptor, number)
+
+    def has_ended(self, wait_milliseconds: int = 0) -> bool:
+        """Whether it has ended (reaped or not), after waiting for that at most so long."""
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLIN)
+        return bool(poll.poll(wait_milliseconds))
+
+    def release(self) -> None:
+        """Let go of the descriptor; the process goes on."""
+        os.close(self.descriptor)
+
+
+def marked(mark: str) -> list[int]:
+    """Processes that were started with ``mark`` (``NAME=value``) in their environment, oldest first.
+
+    A mark is inherited by every descendant, in whatever session, and whoever its parent has become.
+    """
+    wanted = mark.encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+            continue
+        # Ended meanwhile, or of another user, hence not ours.
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return sorted(found, key=lambda pid: (_started(pid) or 0, pid))
+
+
+def kill_marked(mark: str) -> bool:
+    """Kill every process with ``mark`` and wait for their ends; whether none is left.
+
+    In rounds, since one may fork while the others are being killed. One that the kernel holds (input/output that
+    does not return) may remain.
+    """
+    for _ in range(_KILL_ROUNDS):
+        processes = [process for process in map(Process.find, marked(mark)) if process is not None]
+        if not processes:
+            return True
+        for process in processes:
+            process.send(signal.SIGKILL)
+        for process in processes:
+            process.has_ended(_KILL_MILLISECONDS)
+            process.release()
+    return False
+
+
+def _started(pid: int) -> int | None:
+    """Field 22 of ``/proc/PID/stat`` (proc_pid_stat(5)); the second field may hold blanks and brackets."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(text.rpartition(")")[2].split()[19])
