@@ -153,7 +153,7 @@ def newest(run_folder: Path) -> Path | None:
 
 def find_checkpoint(resume_from: str, save_dir: Path | None) -> Path:
     """The checkpoint that ``checkpointConfig.resumeFrom`` means: a checkpoint's folder, the newest in a run's folder,
-    or, for ``latest``, the newest by its manifest's time under ``save_dir``.
+    the one named by the file ``best`` or ``latest`` there, or, for ``latest``, the newest by its manifest's time under ``save_dir``.
 
     Raises Failure ``input_invalid`` when the path does not exist or nothing is there yet, ``checkpoint_incompatible``
     when what is there is no checkpoint.
@@ -170,6 +170,8 @@ def find_checkpoint(resume_from: str, save_dir: Path | None) -> Path:
     path = Path(resume_from)
     if not path.exists():
         raise invalid(pointer, f"resumeFrom: {resume_from} does not exist.")
+    if path.name in (LATEST, BEST) and path.is_file():
+        path = path.with_name(path.read_text().strip())
     inside = newest(path) if path.is_dir() else None
     if inside is None:
         read_manifest(path)

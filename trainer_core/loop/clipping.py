@@ -42,7 +42,8 @@ class ValueClipping(Clipping):
         """Clamp; returns the norm before."""
         with_gradient = [parameter for parameter in parameters if parameter.grad is not None]
         norm = super().clip(with_gradient)
-        torch.nn.utils.clip_grad_value_(with_gradient, self._largest)
+        if with_gradient:
+            torch.nn.utils.clip_grad_value_(with_gradient, self._largest)
         return norm
 
 

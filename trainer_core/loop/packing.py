@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainer_core.failure import Failure
+
 # A tensor is {"$tensor": key}, with its strides where it is not contiguous; two names of one tensor share a key.
 _TENSOR, _STRIDES, _TUPLE, _MAP, _NUMBER = "$tensor", "$strides", "$tuple", "$map", "$number"
 
@@ -18,7 +20,8 @@ class Packer:
         self._keys: dict[tuple[object, ...], str] = {}
 
     def pack(self, value: Any, path: str = "") -> Any:
-        """``value`` as JSON. Raises TypeError for what is neither tensor, number, text, list, tuple nor dict."""
+        """``value`` as JSON. Raises TypeError for what is neither tensor, number, text, list, tuple nor dict, Failure
+        ``model_invalid`` for a sparse tensor."""
         if isinstance(value, Tensor):
             return self._tensor(value, path)
         if value is None or isinstance(value, bool | int | str):
@@ -35,6 +38,8 @@ class Packer:
         raise TypeError(f"{path}: a {type(value).__name__} cannot be kept in a checkpoint.")
 
     def _tensor(self, tensor: Tensor, path: str) -> dict[str, Any]:
+        if tensor.layout != torch.strided:
+            raise Failure("model_invalid", f"{path!r} cannot be kept in a checkpoint: it is {tensor.layout}.")
         identity = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
         # An empty tensor has no address to know it by.
         key = self._keys.get(identity) if tensor.numel() else None

@@ -38,7 +38,7 @@ _TYPES = {
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> FileRecord:
     """Write ``tensors`` in logical order whatever their strides and devices, one at a time in memory.
 
-    Raises Failure ``model_invalid`` for sparse and quantized tensors, OSError as ``write_hashed`` does.
+    Raises Failure ``model_invalid`` for a type without a name in the format (quantized ones), OSError as ``write_hashed`` does.
     """
     # Wide types first, as the format's own library does: every tensor is aligned to its own size.
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
@@ -55,8 +55,8 @@ def _chunks(tensors: dict[str, Tensor]) -> Iterator[bytes | memoryview]:
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for name, tensor in tensors.items():
-        if tensor.layout != torch.strided or tensor.dtype not in _TYPES:
-            raise Failure("model_invalid", f"{name!r} cannot be saved: it is {tensor.layout}, {tensor.dtype}.")
+        if tensor.dtype not in _TYPES:
+            raise Failure("model_invalid", f"{name!r} cannot be kept in a checkpoint: it is {tensor.dtype}.")
         end = offset + tensor.numel() * tensor.element_size()
         header[name] = {"dtype": _TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
         offset = end

@@ -1,0 +1,54 @@
+"""Clipping: torch's own result, and always the norm before."""
+
+import pytest
+import torch
+from torch import nn
+
+from schemas.training import TrainingConfig
+from trainer_core.loop.clipping import build_clipping
+
+
+def parameters(*gradients: list[float]) -> list[nn.Parameter]:
+    found = []
+    for gradient in gradients:
+        parameter = nn.Parameter(torch.zeros(len(gradient)))
+        parameter.grad = torch.tensor(gradient)
+        found.append(parameter)
+    return [*found, nn.Parameter(torch.zeros(2))]
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({}, [0.6, 0.8]),
+        ({"gradientClipping": 2.5}, [1.5, 2.0]),
+        ({"gradientClipping": 10}, [3.0, 4.0]),
+        ({"gradientClipping": 0}, [3.0, 4.0]),
+        ({"clipBy": "value"}, [1.0, 1.0]),
+        ({"clipBy": "value", "gradientClipping": 3.5}, [3.0, 3.5]),
+    ],
+)
+def test_gradients_are_bounded_and_the_norm_before_returned(document: dict[str, object], expected: list[float]) -> None:
+    bounded = parameters([3.0], [4.0])
+    norm = build_clipping(TrainingConfig.model_validate(document)).clip(bounded)
+    assert norm.item() == 5.0
+    found = [parameter.grad.item() for parameter in bounded if parameter.grad is not None]
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("document", [{}, {"gradientClipping": 0}, {"clipBy": "value"}])
+def test_without_gradients_the_norm_is_zero(document: dict[str, object]) -> None:
+    clipping = build_clipping(TrainingConfig.model_validate(document))
+    assert clipping.clip(parameters()).item() == 0.0
+
+
+def test_parameters_may_come_from_a_generator() -> None:
+    bounded = parameters([3.0, 4.0])
+    assert build_clipping(TrainingConfig()).clip(parameter for parameter in bounded).item() == 5.0
+    assert bounded[0].grad is not None
+    assert bounded[0].grad.norm().item() == pytest.approx(1.0, rel=1e-5)
+
+
+def test_a_gradient_that_is_not_finite_shows_in_the_norm() -> None:
+    bounded = parameters([1.0, float("nan")])
+    assert build_clipping(TrainingConfig()).clip(bounded).isnan()
