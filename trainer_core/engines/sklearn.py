@@ -15,12 +15,13 @@ from schemas.result import Place
 from trainer_core.channel import Channel
 from trainer_core.data.load import load_data
 from trainer_core.data.samples import Data, Samples
-from trainer_core.estimators.checkpoint import EstimatorParts, load_parts
+from trainer_core.estimators.checkpoint import MODEL_FILE, EstimatorParts, load_parts
 from trainer_core.estimators.ignored import find_ignored
 from trainer_core.estimators.learner import Learner
 from trainer_core.estimators.run import Run, Side, as_side
 from trainer_core.estimators.scores import Scorer
 from trainer_core.failure import Failure
+from trainer_core.loop.artifacts import weights, write_preprocessing
 from trainer_core.loop.best import build_best
 from trainer_core.loop.checkpoint_folder import CheckpointFolder, find_checkpoint
 from trainer_core.loop.choices import fill_in
@@ -51,7 +52,9 @@ def train(assignment: Assignment, channel: Channel, stop: Stop) -> Ending:
     _announce(assignment.request, material, run, channel)
     if assignment.request.checkpoint_config.resume_from is not None:
         _resume(assignment.request.checkpoint_config, run, channel)
-    return Ending(run.go())
+    state = run.go()
+    preprocessing = write_preprocessing(Path(assignment.run_folder), material.data.preprocessing)
+    return Ending(state, [*preprocessing, *weights(run.best_path or run.latest_path, MODEL_FILE)])
 
 
 def _load(assignment: Assignment) -> Material:

@@ -55,6 +55,7 @@ class Run:
     epoch: int = 0
     saved_epoch: int = 0
     best_path: str | None = None
+    latest_path: str | None = None
     told: set[str] = field(default_factory=set)
 
     def go(self) -> Literal["succeeded", "early_stopped", "stopped"]:
@@ -119,6 +120,7 @@ class Run:
         parts = EstimatorParts(self.learner.estimator, self.state(is_best), self.about)
         saved = self.folder.save(parts, kind=kind, epoch=self.epoch, step=self.epoch, is_best=is_best)
         self.saved_epoch = self.epoch
+        self.latest_path = saved.path
         self.best_path = saved.path if is_best else self.best_path
         self.channel.emit(saved)
         return saved
@@ -140,7 +142,8 @@ class Run:
         self.best.restore(parts.state["best"])
         self.stopping.restore(parts.state["stopping"])
         self.curve.restore(parts.state["curve"])
-        self.best_path = parts.state["bestPath"] or str(path)
+        self.latest_path = str(path)
+        self.best_path = parts.state["bestPath"] or self.latest_path
 
 
 def as_side(samples: tuple[Any, Any], task: Task) -> Side:

@@ -1,7 +1,6 @@
 """Figures of a fitted estimator, under the names that the native engine uses."""
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, f1_score, log_loss, mean_absolute_error, mean_squared_error, r2_score
 
 from schemas.losses import Task
-from schemas.result import Place
-from trainer_core.failure import Failure
+from trainer_core.loop.own_figures import read_own_figures
 from trainer_core.models.user_code import running
 
 Split = Literal["train", "val"]
@@ -75,7 +73,7 @@ class Scorer:
         assert self.metrics is not None
         with running(self.path, "model_invalid", "computing metrics"):
             found = self.metrics(outputs, targets)
-            return {f"val{_capitalized(name)}": float(value) for name, value in dict(found).items()}
+        return read_own_figures(found, "val")
 
 
 def _regression(targets: NDArray, predicted: NDArray, split: Split) -> dict[str, float]:
@@ -86,11 +84,3 @@ def _regression(targets: NDArray, predicted: NDArray, split: Split) -> dict[str,
         f"{split}Mae": float(mean_absolute_error(targets, predicted)),
         f"{split}Rmse": math.sqrt(squared),
     }
-
-
-def _capitalized(name: object) -> str:
-    words = [word for word in re.split(r"[^A-Za-z0-9]+", str(name)) if word]
-    if not words or not words[0][0].isalpha():
-        message = f"metrics() of the model file named a figure {name!r}, which does not begin with a letter."
-        raise Failure("model_invalid", message, place=Place(path=None))
-    return "".join(word[0].upper() + word[1:] for word in words)

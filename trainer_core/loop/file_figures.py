@@ -1,14 +1,13 @@
 """The model file's own figures, computed once from all outputs of a validation."""
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from trainer_core.failure import Failure
 from trainer_core.loop.figures import Figures, Split, finite
+from trainer_core.loop.own_figures import read_own_figures
 from trainer_core.loop.ranks import Ranks
 
 ModelFileMetrics = Callable[[Any, Any], Any]
@@ -64,9 +63,7 @@ class FileFigures(Figures):
         if self._too_many or not self._batches:
             return figures
         found = self._metrics(*_concatenate(self._batches))
-        if not isinstance(found, dict):
-            raise _unreadable(f"a {type(found).__name__}")
-        return figures | finite({prefix + _capitalized(name): _number(name, value) for name, value in found.items()})
+        return figures | finite(read_own_figures(found, prefix))
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on from ``state``; outputs are not kept in it."""
@@ -81,30 +78,6 @@ class FileFigures(Figures):
         """Begin afresh."""
         self._inner.reset()
         super().reset()
-
-
-def _unreadable(what: str) -> Failure:
-    return Failure(
-        "model_invalid",
-        f"metrics() of the model file returned {what}.",
-        next_move="Return a dict of names to numbers from metrics(outputs, targets).",
-    )
-
-
-def _number(name: object, value: object) -> float:
-    if isinstance(value, Tensor) and value.numel() == 1:
-        value = value.item()
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
-        raise _unreadable(f"a {type(value).__name__} for {name!r}") from error
-
-
-def _capitalized(name: object) -> str:
-    words = [word for word in re.split(r"[^A-Za-z0-9]+", str(name)) if word]
-    if not words or not words[0][0].isalpha():
-        raise _unreadable(f"the name {name!r}, which does not begin with a letter")
-    return "".join(word[0].upper() + word[1:] for word in words)
 
 
 def _to_cpu(value: Any) -> Any:
