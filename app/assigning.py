@@ -32,9 +32,14 @@ def assignment_of(settings: Settings, row: JobRow, folder: AttemptFolder) -> Ass
 
 
 def environment_of(row: JobRow) -> dict[str, str]:
-    """The worker's environment: it sees the devices assigned to it and no others."""
+    """The worker's environment: it sees the devices assigned to it and no others, and dies with its log written."""
     gpus = [device.removeprefix("cuda:") for device in row.assigned if device != "cpu"]
-    return {**worker_environment(), "CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+    return {
+        **worker_environment(),
+        "CUDA_VISIBLE_DEVICES": ",".join(gpus),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+    }
 
 
 def _as_the_worker_sees(assigned: Sequence[str]) -> list[str]:

@@ -218,7 +218,7 @@ async def test_a_job_ends_at_its_limit(tmp_path: Path, program: str):
     ("program", "words"),
     [
         ("os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL; the kernel's out-of-memory killer"),
-        ("os.abort()", "killed by SIGABRT"),
+        ("print('lost', end=''); os.abort()", "killed by SIGABRT"),
         ("raise SystemExit(7)", "exit code 7"),
         ("raise RuntimeError('lost \\x1b[31mit')", "exit code 1"),
     ],
@@ -233,6 +233,9 @@ async def test_a_worker_that_dies_is_lost_and_the_reason_is_told(tmp_path: Path,
         error = row.payload["error"]
         assert (row.state, error["code"], error["retryable"]) == ("failed", "worker_lost", True)
         assert words in error["message"]
+        if "abort" in program:
+            assert "lost" in error["untrusted"]
+            assert "Fatal Python error: Aborted" in error["untrusted"]
         if "RuntimeError" in program:
             assert error["untrusted"].rstrip().endswith("RuntimeError: lost it")
         assert row.payload["learningCurve"] == [{"epoch": 1, "trainLoss": 1.0, "metrics": {}}]
