@@ -92,7 +92,8 @@ def _compile(content: bytes, path: Path) -> CodeType:
 def _syntax_failure(error: SyntaxError, path: Path) -> Failure:
     place = Place(path=error.filename or str(path), line=error.lineno)
     detail = "".join(traceback.format_exception_only(error))
-    message = f"{Path(error.filename or path).name} is not valid Python (line {error.lineno})."
+    where = f" (line {error.lineno})" if error.lineno else ""
+    message = f"{Path(error.filename or path).name} is not valid Python{where}."
     return Failure("model_import_failed", message, place=place, detail=detail)
 
 
