@@ -1,0 +1,157 @@
+"""Two ranks train the model that one process trains; they stop, fail and end together."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from trainer_core.channel import Channel
+from trainer_core.engines.native import train
+from trainer_core.failure import Failure
+from trainer_core.stop import Stop
+
+TWO = ("cpu", "cpu")
+
+# Runs an assignment as a worker does, in a process of its own.
+WORKER = """
+import sys
+from pathlib import Path
+from schemas.assignment import Assignment
+from trainer_core.channel import FileChannel
+from trainer_core.engines.native import train
+from trainer_core.stop import Stop
+
+if __name__ == "__main__":
+    assignment = Assignment.model_validate_json(Path(sys.argv[1]).read_bytes())
+    stop = Stop()
+    stop.listen()
+    print(train(assignment, FileChannel(Path(assignment.attempt_folder) / "events.jsonl"), stop).state)
+"""
+
+
+def events(assignment) -> list[dict]:
+    """Lines of the attempt's event file."""
+    return [json.loads(line) for line in (Path(assignment.attempt_folder) / "events.jsonl").read_text().splitlines()]
+
+
+def newest_weights(assignment) -> dict[str, np.ndarray]:
+    """Weights of the checkpoint that ``latest`` names."""
+    folder = Path(assignment.run_folder)
+    return load_file(folder / (folder / "latest").read_text().strip() / "model.safetensors")
+
+
+def wait_for_end(processes: list[int]) -> None:
+    """Wait until every process has ended; fail after 10 s."""
+    for process in processes:
+        ended, _, _ = select.select([process], [], [], 10)
+        assert ended, "a process outlived its worker"
+        os.close(process)
+
+
+def test_two_ranks_train_the_model_of_one(bench):
+    """With masked targets, an uneven last batch (70 samples, 35 to an optimizer batch in 3 + 3 micro-batches) and a
+    last batch of validation that only one rank sees."""
+    bench.write_data(train=71, validation=17)
+    rows = dict(np.load(bench.folder / "train.npz"))
+    bench.write_model(
+        "import torch\nfrom torch import nn\n"
+        "def build_model():\n    return nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3))\n"
+        "def loss(output, targets):\n"
+        "    each = nn.functional.cross_entropy(output, targets, reduction='none')\n"
+        "    weight = (targets > 0).float() + 0.25\n"
+        "    return (each * weight).sum(), weight.sum()\n"
+    )
+    assert len(rows["y"]) == 71
+    changes = {
+        "dataConfig": {"batchSize": 10, "evalBatchSize": 8},
+        "trainingConfig": {"epochs": 2, "gradientAccumulation": 3, "optimizer": "SGD", "learningRate": 0.5},
+    }
+    one = bench.train("one", **changes)
+    assignment = bench.assignment("two", TWO, **changes)
+    ending = train(assignment, Channel(), Stop())
+    assert ending.state == "succeeded"
+    weights = newest_weights(assignment)
+    for name, tensor in one.weights().items():
+        assert np.abs(tensor - weights[name]).max() <= 1e-6, name
+    mine = [data.to_json() for data in one.said if data.event_type == "epoch.completed"]
+    theirs = [line["data"] for line in events(assignment) if line["type"] == "epoch.completed"]
+    assert len(theirs) == 2
+    for a, b in zip(mine, theirs, strict=True):
+        assert b["valAccuracy"] == a["valAccuracy"]
+        assert b["trainAccuracy"] == a["trainAccuracy"]
+        assert b["valLoss"] == pytest.approx(a["valLoss"], abs=1e-6)
+        assert b["trainLoss"] == pytest.approx(a["trainLoss"], abs=1e-6)
+    kinds = [line["type"] for line in events(assignment)]
+    assert kinds.count("run.resolved") == kinds.count("run.finalizing") == 1, "only the first rank speaks"
+
+
+def test_a_request_to_stop_ends_both_with_a_checkpoint_and_leaves_no_process(bench):
+    """Also fewer samples in the last batch (1) than ranks: a rank without a share takes part."""
+    bench.write_data(train=33, validation=10)
+    assignment = bench.assignment("stopped", TWO, trainingConfig={"epochs": 100_000, "reportEverySeconds": 0})
+    file, script = bench.folder / "assignment.json", bench.folder / "worker.py"
+    file.write_text(assignment.model_dump_json(by_alias=True))
+    script.write_text(WORKER)
+    worker = subprocess.Popen(
+        [sys.executable, str(script), str(file)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    try:
+        children = wait_for_epoch(assignment, worker)
+        worker.send_signal(signal.SIGTERM)
+        state, _ = worker.communicate(timeout=100)
+    finally:
+        worker.kill()
+        worker.wait()
+    assert worker.returncode == 0
+    assert state.strip() == "stopped"
+    last = [line["data"] for line in events(assignment) if line["type"] == "checkpoint.saved"][-1]
+    assert last["kind"] == "cancel"
+    assert (Path(last["path"]) / "manifest.json").exists()
+    assert len(children) >= 2
+    wait_for_end(children)
+
+
+def wait_for_epoch(assignment, worker: subprocess.Popen) -> list[int]:
+    """Wait until a checkpoint is saved; the worker's children then, as descriptors (pidfd_open(2))."""
+    saved = threading.Event()
+    path = Path(assignment.attempt_folder) / "events.jsonl"
+
+    def watch() -> None:
+        path.touch()
+        with path.open() as file:
+            while worker.poll() is None and not saved.is_set():
+                if '"checkpoint.saved"' in file.readline():
+                    saved.set()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    assert saved.wait(timeout=100)
+    watcher.join()
+    children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
+    return [os.pidfd_open(int(pid)) for pid in children]
+
+
+def test_a_failure_of_one_rank_comes_back_as_it_was(bench):
+    bench.write_model(
+        "import os\nfrom torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.layer = nn.Linear(6, 3)\n"
+        "    def forward(self, x):\n"
+        "        if self.training and os.environ['RANK'] == '1':\n            raise ValueError('rank one only')\n"
+        "        return self.layer(x)\n"
+    )
+    with pytest.raises(Failure, match="ValueError while running the model") as caught:
+        train(bench.assignment("failed", TWO), Channel(), Stop())
+    assert caught.value.error.place.line == 9
+    assert "rank one only" in caught.value.error.untrusted
