@@ -17,7 +17,7 @@ from typing import Self
 
 from app.cli.address import Whereabouts
 from app.cli.client import Address, Client
-from app.cli.exits import Unreachable
+from app.cli.exits import Left, Unreachable
 from app.cli.follow import Line
 
 LOG_FILE = "embedded.log"
@@ -30,7 +30,7 @@ _LOOKS = 5
 _LOOK_PAUSE_SECONDS = 1.0
 
 # How long a service that somebody else runs may be away before this command starts one in its place.
-_TAKE_OVER_SECONDS = 20.0
+_TAKE_OVER_SECONDS = 10.0
 
 
 class Host:
@@ -51,7 +51,7 @@ class Host:
             return
         assert self._child.stdin is not None
         self._child.stdin.close()
-        if kind is None:
+        if kind not in (Left, KeyboardInterrupt):
             _reap(self._child)
 
     @property
@@ -61,9 +61,10 @@ class Host:
 
     def line(self) -> Line:
         """A line to the service, started now if none runs. Raises Unreachable."""
-        return Line(self._found() or self._start(), self._connect)
+        return Line(self._found() or self._start(), self.connect)
 
-    def _connect(self, outage_seconds: float) -> Client:
+    def connect(self, outage_seconds: float) -> Client:
+        """A client of the service after its connection was lost; of a new one when it stays away. Raises Unreachable."""
         client = self._found()
         if client is not None:
             return client

@@ -23,6 +23,13 @@ class CommandError(Exception):
         self.code = code
 
 
+class Left(CommandError):
+    """A person, or a shell, ended the command before the job had settled."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Exit.STILL_RUNNING, message)
+
+
 class Unreachable(CommandError):
     """No service answered."""
 

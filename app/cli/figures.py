@@ -23,6 +23,7 @@ class Figures:
 
     phase: str = "queued"
     epoch: int = 0
+    epochs_done: int = 0
     epochs: int | None = None
     step: int = 0
     total_steps: int | None = None
@@ -48,7 +49,7 @@ class Figures:
         if self.total_steps:
             return min(1.0, self.step / self.total_steps)
         if self.epochs:
-            return min(1.0, self.epoch / self.epochs)
+            return min(1.0, self.epochs_done / self.epochs)
         return None
 
     def _learn(self, kind: str, data: Data) -> None:
@@ -71,7 +72,7 @@ class Figures:
         self.eta_seconds = data.get("etaSeconds")
 
     def _learn_epoch(self, data: Data) -> None:
-        self.epoch = data["epoch"]
+        self.epoch = self.epochs_done = data["epoch"]
         self.loss, self.accuracy = data.get("trainLoss"), data.get("trainAccuracy")
         self.val_loss, self.val_accuracy = data.get("valLoss"), data.get("valAccuracy")
         self.samples_per_second = data.get("samplesPerSecond", self.samples_per_second)
@@ -100,7 +101,9 @@ def _started(data: Data) -> Notice:
 
 
 def _model(data: Data) -> Notice:
-    return Notice("info", f"model {untrusted(data['name'], 80)}: {count(data['parameters'], 'parameter')}")
+    # An estimator of scikit-learn has none before it is fitted.
+    size = f": {count(data['parameters'], 'parameter')}" if data["parameters"] else ""
+    return Notice("info", f"model {untrusted(data['name'], 80)}{size}")
 
 
 def _data(data: Data) -> Notice:

@@ -9,7 +9,7 @@ from app.cli.address import running_line
 from app.cli.client import LONGEST_WAIT, Client
 from app.cli.closing import closing_text
 from app.cli.errors import shown
-from app.cli.exits import CommandError, Exit, exit_of
+from app.cli.exits import Exit, Left, exit_of
 from app.cli.follow import Follower
 from app.cli.interrupts import Terminated, termination_raised
 from app.cli.output import read_request, remark, write_json
@@ -55,8 +55,7 @@ def watch(arguments: Namespace) -> int:
         with termination_raised(), progress:
             payload = watch_to_the_end(follower, progress)
     except (KeyboardInterrupt, Terminated):
-        raise CommandError(
-            Exit.STILL_RUNNING,
+        raise Left(
             f"Left {arguments.job_id}; it goes on. Cancel it: pytorch-trainer cancel {arguments.job_id}",
         ) from None
     if arguments.json:

@@ -95,10 +95,13 @@ class Bar(Progress):
 
 
 class _Screen:
-    """The figures as two lines: how far, and how well."""
+    """The figures as two lines: how far, and how well. A spinner before there is anything to measure."""
 
     def __init__(self, figures: Figures) -> None:
+        from rich.spinner import Spinner
+
         self._figures = figures
+        self._spinner = Spinner("dots")
 
     def __rich__(self) -> "RenderableType":
         from rich.console import Group
@@ -107,14 +110,15 @@ class _Screen:
         from rich.text import Text
 
         figures, fraction = self._figures, self._figures.fraction
+        if fraction is None:
+            self._spinner.update(text=place_of(figures))
+            return self._spinner
         far = Table.grid(padding=(0, 1), expand=True)
         for ratio in (None, 1, None, None):
             far.add_column(ratio=ratio, no_wrap=True)
-        bar = ProgressBar(total=None if fraction is None else 1.0, completed=fraction or 0.0, pulse=fraction is None)
-        percent = "" if fraction is None else f"{fraction:4.0%}"
-        far.add_row(place_of(figures), bar, percent, pace_of(figures))
-        quality = Text(quality_of(figures), no_wrap=True, overflow="ellipsis")
-        return Group(far, quality) if quality else far
+        bar = ProgressBar(total=1.0, completed=fraction)
+        far.add_row(place_of(figures), bar, f"{fraction:4.0%}", pace_of(figures))
+        return Group(far, Text(quality_of(figures), no_wrap=True, overflow="ellipsis"))
 
 
 def place_of(figures: Figures) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.cli.closing import closing_text
 from app.cli.embedded import Host
-from app.cli.exits import CommandError, Exit, Refusal, exit_of
+from app.cli.exits import Exit, Left, Refusal, exit_of
 from app.cli.follow import Follower, Line
 from app.cli.interrupts import Terminated, interrupts_held, termination_raised
 from app.cli.output import read_request, remark, write_json
@@ -27,17 +27,17 @@ def run_request(request: bytes, *, quiet: bool, overrides: Mapping[str, str]) ->
     with Host(overrides) as host:
         line = host.line()
         payload = train(line, request, progress)
-        url = None if host.embedded else line.client.address.url
-    write_json(payload)
-    if not quiet:
-        remark(closing_text(payload, progress.figures.checkpoint, url))
+        write_json(payload)
+        if not quiet:
+            url = None if host.embedded else line.client.address.url
+            remark(closing_text(payload, progress.figures.checkpoint, url))
     return exit_of(payload)
 
 
 def train(line: Line, request: bytes, progress: Progress) -> Json:
     """Submit the request, show its progress, and return its payload, whatever it says.
 
-    Ctrl-C cancels the job and waits until it has settled. A second one, or SIGTERM, leaves: CommandError names the job.
+    Ctrl-C cancels the job and waits until it has settled. A second one, or SIGTERM, leaves: ``Left`` names the job.
     """
     key, follower = uuid.uuid4().hex, None
     try:
@@ -78,9 +78,8 @@ def _cancel(line: Line, follower: Follower, progress: Progress) -> Json:
     return watch(follower, progress)
 
 
-def _left(job_id: str) -> CommandError:
-    return CommandError(
-        Exit.STILL_RUNNING,
-        f"Left {job_id}, which has not settled; the next service on this PT_HOME records how it ends.\n"
-        f"See it: pytorch-trainer serve, then pytorch-trainer watch {job_id}",
+def _left(job_id: str) -> Left:
+    return Left(
+        f"Left {job_id}, which has not settled. See how it ends: pytorch-trainer watch {job_id}\n"
+        "(When no service runs any more, start one first: pytorch-trainer serve. It takes the job over.)"
     )
