@@ -82,7 +82,7 @@ class Examiner:
                 return Finding(f"{side} themselves", part[bad][:_SHOWN].tolist(), in_data=True)
         with _watching(self._model) as found:
             passed = self._forward(self._model, inputs, targets)
-        loss = float(passed.loss_sum / passed.count)
+        loss = float(passed.loss_sum.detach() / passed.count)
         if found:
             where, output = found[0]
             bad = _bad_rows(output, len(part))

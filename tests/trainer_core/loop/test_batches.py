@@ -1,0 +1,129 @@
+"""The order of samples, what comes out of the loader, and the cut into micro-batches."""
+
+import numpy as np
+import pytest
+import torch
+
+from trainer_core.data.samples import ArraySamples, Part
+from trainer_core.failure import Failure
+from trainer_core.loop.batches import Batches, Order, Resident, Streamed, build_source, call, map_tensors, shapes
+from trainer_core.loop.ranks import Ranks
+
+CPU = torch.device("cpu")
+
+
+class Share(Ranks):
+    """Rank ``index`` of ``world``, for the arithmetic of shares alone."""
+
+    def __init__(self, index: int, world: int) -> None:
+        self.index, self.world = index, world
+
+    def share(self, indices):
+        return np.array_split(indices, self.world)[self.index]
+
+
+def samples(count: int = 23) -> ArraySamples:
+    return ArraySamples(np.arange(count * 2, dtype=np.float32).reshape(count, 2), np.arange(count))
+
+
+def test_the_order_is_a_function_of_seed_and_epoch():
+    order = Order(50, 8, seed=3, shuffle=True)
+    assert np.array_equal(order.epoch(4), Order(50, 16, seed=3, shuffle=True).epoch(4)), "not of the batch size"
+    assert sorted(order.epoch(4)) == list(range(50))
+    assert not np.array_equal(order.epoch(4), order.epoch(5))
+    assert not np.array_equal(order.epoch(4), Order(50, 8, seed=4, shuffle=True).epoch(4))
+    assert np.array_equal(Order(50, 8, seed=3, shuffle=False).epoch(9), np.arange(50))
+
+
+def test_batches_cover_each_sample_once_and_may_start_in_the_middle():
+    order = Order(23, 8, seed=0, shuffle=True)
+    batches = order.batches(1, 0, 3)
+    assert [len(batch) for batch in batches] == [8, 8, 7]
+    assert sorted(np.concatenate(batches)) == list(range(23))
+    assert np.array_equal(order.batches(1, 2, 3)[0], batches[2])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_gives_what_memory_gives(workers):
+    parts = Order(23, 8, seed=0, shuffle=True).batches(0, 0, 3)
+    whole = samples()
+    streamed = Streamed(Part(whole, np.arange(23)), workers, seed=0, pin=False)
+    try:
+        for epoch in range(2):  # the second epoch uses the same processes
+            resident = Resident(whole.arrays, CPU).fetch(parts, epoch)
+            for (x, y), (inputs, targets) in zip(resident, streamed.fetch(parts, epoch), strict=True):
+                assert torch.equal(x, inputs)
+                assert torch.equal(y, targets)
+    finally:
+        streamed.close()
+
+
+def test_a_loader_draws_nothing_from_the_generator_of_dropout():
+    before = torch.get_rng_state()
+    streamed = Streamed(Part(samples(), np.arange(23)), 0, seed=0, pin=False)
+    list(streamed.fetch([np.arange(4)], 0))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Broken:
+    """Samples that cannot be read."""
+
+    arrays = None
+
+    def __len__(self) -> int:
+        return 4
+
+    def take(self, indices):
+        raise Failure("data_invalid", "row 3 is unreadable")
+
+
+def test_a_failure_in_a_loaders_process_comes_back_as_itself():
+    source = build_source(Broken(), CPU, workers=1, seed=0)
+    try:
+        with pytest.raises(Failure, match="row 3 is unreadable") as caught:
+            list(source.fetch([np.arange(2)], 0))
+    finally:
+        source.close()
+    assert caught.value.error.code == "data_invalid"
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_ranks_share_an_optimizer_batch_without_doubles(world):
+    order = Order(23, 8, seed=0, shuffle=True)
+    seen = []
+    for index in range(world):
+        batches = Batches(Resident(samples().arrays, CPU), order, Share(index, world), batch_size=4)
+        for batch in batches.of_epoch(0, 0, 3):
+            micros = list(batch.micro_batches(batches.micro_size, CPU))
+            assert len(micros) <= 2, "never more micro-batches than gradientAccumulation"
+            assert [micro.last for micro in micros] == [False] * (len(micros) - 1) + [True]
+            assert all(micro.counted for micro in micros)
+            seen += [int(target) for micro in micros for target in micro.targets]
+    assert sorted(seen) == list(range(23))
+
+
+def test_a_rank_without_a_share_takes_part_without_weight():
+    order = Order(9, 8, seed=0, shuffle=True)
+    batches = Batches(Resident(samples(9).arrays, CPU), order, Share(1, 2), batch_size=8)
+    last = list(batches.of_epoch(0, 0, 2))[-1]
+    assert (last.samples, last.counted) == (1, False)
+    micros = list(last.micro_batches(batches.micro_size, CPU))
+    assert len(micros) == 1
+    assert not micros[0].counted
+
+
+def test_arrays_that_may_not_be_written_are_copied():
+    whole = samples()
+    whole.inputs.flags.writeable = False
+    (inputs, _), *_ = Resident(whole.arrays, CPU).fetch([np.arange(2)], 0)
+    inputs += 1
+    assert whole.inputs[0, 0] == 0
+
+
+def test_inputs_of_several_tensors():
+    tree = {"ids": torch.zeros(3, 4), "extra": (torch.ones(3), "label")}
+    halves = map_tensors(lambda tensor: tensor[:2], tree)
+    assert shapes(halves) == "{ids: [2, 4], extra: ([2], str)}"
+    add = torch.nn.Bilinear(1, 1, 1, bias=False)
+    one = torch.ones(1, 1)
+    assert torch.equal(call(add, (one, one)), call(add, {"input1": one, "input2": one}))
