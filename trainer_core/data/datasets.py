@@ -65,11 +65,11 @@ def load(request: TrainingRequest, _format: DataFormat, model_file: ModelFile) -
     if train is None:
         raise _wrong_result(model_file, train)
     if isinstance(train, NamedArrays):
-        if not isinstance(validation, NamedArrays | None):
-            raise _wrong_result(model_file, validation)
+        if isinstance(validation, DatasetSamples):
+            raise _two_kinds(model_file)
         return data_from_arrays(train, validation, request, "modelFile")
     if isinstance(validation, NamedArrays):
-        raise _wrong_result(model_file, validation)
+        raise _two_kinds(model_file)
     return _data_of_datasets(train, validation, request)
 
 
@@ -163,7 +163,13 @@ def _wrong_result(model_file: ModelFile, built: object) -> Failure:
     return Failure(
         "data_invalid",
         f"build_dataset of {model_file.path.name} returned a {type(built).__name__}; a pair (x, y) of arrays, or a data "
-        "set with __len__ and __getitem__, was expected, of the same kind for train and val.",
+        "set with __len__ and __getitem__, was expected.",
         next_move="Return (x, y), or a data set of pairs; None is allowed for split 'val' alone.",
         place=Place(path=str(model_file.path)),
     )
+
+
+def _two_kinds(model_file: ModelFile) -> Failure:
+    message = f"build_dataset of {model_file.path.name} returned arrays for one split and a data set for the other."
+    place = Place(path=str(model_file.path))
+    return Failure("data_invalid", message, next_move="Return the same kind for train and val.", place=place)

@@ -53,7 +53,7 @@ class Column:
     def encode(self, column: pd.Series, rows: Indices, path: str) -> NDArray[np.float32]:
         """The column as float32, (rows, inputs). Raises ``data_invalid`` with the row of what is no finite number."""
         if self.kind == "category":
-            codes = pd.Categorical(_texts(column), categories=list(self.categories)).codes
+            codes = pd.Index(self.categories).get_indexer(_texts(column))
             one_hot: NDArray[np.float32] = np.equal.outer(codes, np.arange(len(self.categories))).astype(np.float32)
             return one_hot
         values = self._numbers(column, path)

@@ -22,6 +22,18 @@ from trainer_core.models.file import ModelFile
 INPUT_NAMES = ("x", "X", "inputs", "input", "data", "features", "images")
 TARGET_NAMES = ("y", "Y", "targets", "target", "labels", "label")
 
+# Of a file that is no pickle torch's reader makes what it can, and fails wherever that ends.
+_UNREADABLE_PT = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
+
 
 def load(request: TrainingRequest, format: DataFormat, _model_file: ModelFile) -> Data:
     """Samples of tensor files; which array is which is said by ``dataConfig.features`` and ``target``, else by name."""
@@ -83,7 +95,7 @@ def read_pt(path: Path) -> dict[str, NDArray]:
 
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
+    except _UNREADABLE_PT as error:
         next_move = "Save tensors alone: torch.save({'x': x, 'y': y}, path)."
         raise _unreadable(path, error, next_move) from error
     if isinstance(content, list | tuple) and len(content) == 2:
