@@ -111,7 +111,7 @@ class PlateauSchedule(Schedule):
             self._bad_epochs, self._cooling = state["badEpochs"], state["cooling"]
 
 
-def build_schedule(training: TrainingConfig, learning_rate: float, total_steps: int, steps_per_epoch: int) -> Schedule:
+def build_schedule(training: TrainingConfig, learning_rate: float, total_steps: int) -> Schedule:
     """The schedule called ``trainingConfig.scheduler`` over ``total_steps`` optimizer steps.
 
     Raises Failure ``input_invalid`` for an unknown name and for unknown, missing and wrong arguments.

@@ -320,6 +320,25 @@ def test_a_process_killed_while_it_saves_leaves_a_whole_checkpoint(tmp_path: Pat
         assert_same(read.model, written.model)
 
 
+def test_a_checkpoint_is_not_removed_before_its_successor_is_in_place(tmp_path: Path) -> None:
+    path = save(CheckpointFolder(tmp_path, 1), 1)
+    for number in range(4000):
+        (path / f"extra-{number}").touch()
+    child = os.fork()
+    if child == 0:
+        save(CheckpointFolder(tmp_path, 1), 1, seed=1)
+        os._exit(0)
+    # Killed when the old folder is half removed, or (the watcher may be late) a little after.
+    while len(list(tmp_path.glob("epoch-0001*/extra-*"))) > 2000:
+        pass
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    CheckpointFolder(tmp_path, 1)
+    read, skipped = load_newest_good(tmp_path)
+    assert skipped == []
+    assert_same(read.model, snapshot(1).model)
+
+
 def test_a_damaged_checkpoint_is_passed_over_and_said(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path, 4)
     good, cut, unreadable = save(folder, 1, seed=1), save(folder, 2, seed=2), save(folder, 3, seed=3)

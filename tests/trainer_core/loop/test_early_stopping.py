@@ -86,9 +86,9 @@ def test_min_delta_is_the_smallest_improvement() -> None:
 
 
 def test_an_unmeasured_epoch_uses_up_no_patience() -> None:
-    early = stop(patience=1)
-    verdicts = [early.observe(row(epoch, loss)) for epoch, loss in enumerate([1.0, None, None, 2.0], 1)]
-    assert verdicts == ["improved", "unmeasured", "unmeasured", "stop"]
+    early = stop(patience=2)
+    verdicts = [early.observe(row(epoch, loss)) for epoch, loss in enumerate([1.0, None, None, 2.0, 2.0], 1)]
+    assert verdicts == ["improved", "unmeasured", "unmeasured", "waiting", "stop"]
 
 
 def test_the_counter_survives_a_resume() -> None:

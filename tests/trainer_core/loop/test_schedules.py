@@ -21,7 +21,7 @@ Making = Callable[[torch.optim.Optimizer], torch_schedules.LRScheduler]
 
 def build(name: str, arguments: dict[str, object] | None = None, **options: object) -> Schedule:
     document = {"scheduler": name, "schedulerArgs": arguments or {}, **options}
-    return build_schedule(TrainingConfig.model_validate(document), RATE, TOTAL, STEPS)
+    return build_schedule(TrainingConfig.model_validate(document), RATE, TOTAL)
 
 
 def rates(schedule: Schedule) -> list[float]:
@@ -135,7 +135,7 @@ def test_one_cycle_equals_torchs(arguments: dict[str, float]) -> None:
 @pytest.mark.parametrize("total", [1, 2, 10])
 def test_one_cycle_has_a_rate_for_runs_where_torch_divides_by_zero(total: int) -> None:
     training = TrainingConfig.model_validate({"scheduler": "OneCycleLR", "schedulerArgs": {"pct_start": 0.1}})
-    schedule = build_schedule(training, RATE, total, total)
+    schedule = build_schedule(training, RATE, total)
     assert all(0 < schedule.learning_rate(step, 0) <= RATE for step in range(total))
 
 
@@ -199,7 +199,7 @@ def test_every_schedule_of_the_table_can_be_built() -> None:
 def test_warm_up_by_ratio_and_by_default() -> None:
     assert build("constant", warmupRatio=0.25).warmup_steps == TOTAL // 4
     assert build("constant").warmup_steps == 0
-    long = build_schedule(TrainingConfig(), RATE, 1_000_000, 1000)
+    long = build_schedule(TrainingConfig(), RATE, 1_000_000)
     assert long.warmup_steps == 2000
     assert long.learning_rate(2000, 2) == RATE
     assert build("cosine", warmupSteps=10 * TOTAL).warmup_steps == TOTAL
@@ -241,7 +241,7 @@ def test_the_rate_stays_after_the_last_step() -> None:
 )
 def test_wrong_definitions_are_refused_with_their_place(document: dict[str, object], pointer: str, says: str) -> None:
     with pytest.raises(Failure) as caught:
-        build_schedule(TrainingConfig.model_validate(document), RATE, TOTAL, STEPS)
+        build_schedule(TrainingConfig.model_validate(document), RATE, TOTAL)
     error = caught.value.error
     assert error.code == "input_invalid"
     assert error.place is not None
