@@ -21,7 +21,7 @@ from trainer_core.trackers.report import write_report
 # The worker comes first: on a busy machine this process gets about a tenth of a core.
 _NICENESS = 10
 # After the end was told. A worker that is still there is less patient (see process.py).
-_LONGEST_END_SECONDS = 60.0
+_LONGEST_END_SECONDS = 90.0
 
 # Nothing leaves the machine but what was asked for; a server that does not answer is given up soon.
 _FORCED = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}

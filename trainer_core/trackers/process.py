@@ -25,10 +25,13 @@ _REMEDY = "The job's event log holds it all: python -m trainer_core.trackers.mai
 
 @dataclass(frozen=True)
 class Patience:
-    """How long the end of a run waits for its trackers: since their latest sign of life, and in all."""
+    """How long the end of a run waits for its trackers: since their latest sign of life, and in all.
 
-    quiet_seconds: float = 15.0
-    total_seconds: float = 45.0
+    A report is a sign of life, and so is work: on a busy machine the import of MLflow alone takes a while.
+    """
+
+    quiet_seconds: float = 10.0
+    total_seconds: float = 60.0
 
 
 class _Child:
@@ -57,19 +60,29 @@ class _Child:
 
     def _wait(self) -> str | None:
         start = sign = time.monotonic()
-        seen = self._newest_sign()
+        seen = self._newest_signs()
         while (now := time.monotonic()) < start + self._patience.total_seconds:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 status = self._process.wait(_LOOK_SECONDS)
                 return None if status == 0 else f"The tracker process ended with status {status}."
-            if (newest := self._newest_sign()) != seen:
+            if (newest := self._newest_signs()) != seen:
                 seen, sign = newest, now
             elif now > sign + self._patience.quiet_seconds:
                 return f"The tracker process was ended after {self._patience.quiet_seconds:g} s without a sign of life."
         return f"The tracker process was ended; it had {self._patience.total_seconds:g} s after the run."
 
-    def _newest_sign(self) -> list[int]:
-        return [sign.stat().st_mtime_ns for sign in self._signs if sign.exists()]
+    def _newest_signs(self) -> list[int]:
+        reports = [sign.stat().st_mtime_ns for sign in self._signs if sign.exists()]
+        return [_processor_ticks(self.pid), *reports]
+
+
+def _processor_ticks(pid: int) -> int:
+    """Processor time that a process has used; 0 where the system does not say (it is Linux that does)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return int(fields[11]) + int(fields[12])
 
 
 class _Unstarted:
