@@ -9,8 +9,9 @@ from schemas.result import Artifact
 from trainer_core.channel import Channel, FileChannel
 from trainer_core.failure import Failure
 from trainer_core.loop.artifacts import weights, write_preprocessing
-from trainer_core.loop.assemble import Material, Surroundings, assemble, load, size_up
+from trainer_core.loop.assemble import assemble
 from trainer_core.loop.forward import telling_out_of_memory
+from trainer_core.loop.material import Material, Surroundings, load, size_up
 from trainer_core.loop.ranks import Group, Ranks
 from trainer_core.loop.saving import Saving
 from trainer_core.registry import Ending

@@ -22,6 +22,7 @@ from trainer_core.loop.evaluation import NoEvaluation
 from trainer_core.loop.finite import Gate
 from trainer_core.loop.forward import Forward
 from trainer_core.loop.gradients import make_mean, set_learning_rate
+from trainer_core.loop.manifest import Kind
 from trainer_core.loop.metrics import Figures
 from trainer_core.loop.position import Length, Position
 from trainer_core.loop.precision import Precision
@@ -83,7 +84,7 @@ class Trainer:
         trained = time.monotonic()
         validation = None if samples is None else self.evaluation.run(self.model)
         if samples is None or validation is None:
-            self.saving.save("cancel", self.position)
+            self.save("cancel")
             return "stopped"
         figures = self.training_figures() | validation
         rate = self.optimizer.param_groups[0]["lr"]
@@ -120,8 +121,7 @@ class Trainer:
             self.look()
             self.reporting.say(taken, self.position)
         if self.saving.due_in_epoch(self.position):
-            self.look()
-            self.saving.save("step", self.position)
+            self.save("step")
         return stop
 
     def accumulate(self, batch: OptimizerBatch) -> tuple[Totals, bool]:
@@ -167,11 +167,16 @@ class Trainer:
             state = "early_stopped"
             self.reporting.say_early_stop(self.stopping, row.epoch)
         if self.saving.due(row.epoch, is_best, ends=state != "running"):
-            self.saving.save("epoch" if state == "running" else "final", self.position, is_best)
+            self.save("epoch" if state == "running" else "final", is_best)
         return state
 
+    def save(self, kind: Kind, is_best: bool = False) -> None:
+        """Write a checkpoint of weights that are known to be sound."""
+        self.look()
+        self.saving.save(kind, self.position, is_best)
+
     def look(self) -> None:
-        """Ask the device whether it refused a step; waits for it. Before anything is said or saved of the weights."""
+        """Ask the device whether it refused a step; waits for it."""
         batch = self.gate.refused()
         if batch is not None:
             raise self.diverged(batch, self.optimizer.param_groups[0]["lr"])

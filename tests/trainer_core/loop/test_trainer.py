@@ -46,14 +46,15 @@ def test_micro_batches_change_nothing(bench, source):
 
 
 def test_a_step_is_the_mean_over_its_targets(bench):
-    """One step of plain SGD against the same step written by hand."""
+    """One step of plain SGD, in three micro-batches with masked and weighted targets, against the same step by hand."""
     import torch
 
-    bench.write_model("from torch import nn\ndef build_model():\n    return nn.Linear(6, 3)\n")
+    bench.write_model(MASKED)
     run = bench.train(
-        dataConfig={"batchSize": 70},
+        dataConfig={"batchSize": 30},
         trainingConfig={
             "epochs": 1,
+            "gradientAccumulation": 3,
             "optimizer": "SGD",
             "learningRate": 0.5,
             "scheduler": "none",
@@ -61,11 +62,12 @@ def test_a_step_is_the_mean_over_its_targets(bench):
         },
     )
     torch.manual_seed(3)
-    layer = torch.nn.Linear(6, 3)
-    rows = np.load(bench.folder / "train.npz")
-    torch.nn.functional.cross_entropy(layer(torch.from_numpy(rows["x"])), torch.from_numpy(rows["y"])).backward()
-    expected = layer.weight.detach() - 0.5 * layer.weight.grad
-    assert np.abs(run.weights()["weight"] - expected.numpy()).max() <= 1e-6
+    model = torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.Tanh(), torch.nn.Linear(16, 3))
+    rows = {name: torch.from_numpy(array) for name, array in np.load(bench.folder / "train.npz").items()}
+    weights = torch.tensor([0.0, 2.0, 3.0])
+    torch.nn.functional.cross_entropy(model(rows["x"]), rows["y"], weights).backward()
+    expected = model[2].weight.detach() - 0.5 * model[2].weight.grad
+    assert np.abs(run.weights()["2.weight"] - expected.numpy()).max() <= 1e-6
 
 
 def test_a_batch_of_masked_targets_alone_is_no_nan(bench):

@@ -1,0 +1,118 @@
+"""What the loop works on: the user's model file, data and model, tried out, and how many samples go where."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from schemas.assignment import Assignment
+from schemas.request import TrainingRequest
+from trainer_core.channel import Channel
+from trainer_core.data.load import load_data
+from trainer_core.data.samples import Data
+from trainer_core.loop import randomness
+from trainer_core.loop.batches import as_tensors, map_tensors
+from trainer_core.loop.choices import choose_batch_size, choose_workers
+from trainer_core.loop.evaluation import evaluating
+from trainer_core.loop.forward import Forward
+from trainer_core.loop.losses import Loss, build_loss
+from trainer_core.loop.position import Length
+from trainer_core.loop.precision import Precision, build_precision
+from trainer_core.loop.ranks import Ranks
+from trainer_core.models.file import ModelFile
+from trainer_core.stop import Stop
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where a rank runs and whom it talks to."""
+
+    assignment: Assignment
+    device: torch.device
+    ranks: Ranks
+    channel: Channel
+    stop: Stop
+
+    @property
+    def request(self) -> TrainingRequest:
+        """What was asked for."""
+        return self.assignment.request
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the loop works on, from the user's files, and the forward pass through it that was tried out."""
+
+    model_file: ModelFile
+    model: nn.Module
+    data: Data
+    loss: Loss
+    precision: Precision
+    forward: Forward
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in the model that are trained or frozen."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many samples go where; ``batch_size`` and ``eval_batch_size`` are over all ranks, ``workers`` for each."""
+
+    batch_size: int
+    eval_batch_size: int
+    workers: int
+    length: Length
+
+
+def load(around: Surroundings) -> Material:
+    """Execute the model file, read the data, build the model (with the weights that the seed means) on the device, and
+    take two samples through it."""
+    request = around.request
+    randomness.seed_everything(request.training_config.seed)
+    model_file = ModelFile.load(around.assignment)
+    data = load_data(around.assignment, model_file)
+    randomness.seed_everything(request.training_config.seed)
+    model: nn.Module = model_file.build(request.model_settings, nn.Module)
+    if not model.training:
+        # Pretrained models are often handed over in evaluation mode. Single modules that the file froze stay so.
+        model.train()
+    model.to(around.device)
+    loss = build_loss(request.training_config, data.task, model_file.loss, around.device)
+    precision = build_precision(request.training_config, around.device)
+    forward = Forward(loss, precision, model_file, request.model_settings)
+    try_out(model, data, forward, around.device)
+    return Material(model_file, model, data, loss, precision, forward)
+
+
+def size_up(around: Surroundings, material: Material) -> Sizes:
+    """Choose what the request leaves open."""
+    request, training = around.request, around.request.training_config
+    batch_size = choose_batch_size(request, material.parameters, around.ranks.world)
+    samples = len(material.data.train)
+    optimizer_batch = batch_size * training.gradient_accumulation
+    return Sizes(
+        batch_size,
+        request.data_config.eval_batch_size or 2 * batch_size,
+        choose_workers(request, material.data.train.arrays is not None, around.ranks.world),
+        Length.of(samples, optimizer_batch, training.epochs, training.max_steps),
+    )
+
+
+def try_out(model: nn.Module, data: Data, forward: Forward, device: torch.device) -> None:
+    """Two samples through model and loss, in evaluation mode: lazy modules get their shapes, and what does not fit is told
+    before anything is spent. Leaves no other trace: generators and buffers are as they were.
+
+    Raises Failure ``model_invalid``.
+    """
+    inputs, targets = (
+        map_tensors(lambda tensor: tensor.to(device), side)
+        for side in as_tensors(data.train.take(np.arange(min(2, len(data.train)))))
+    )
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.no_grad(), evaluating(model):
+        if data.task == "classification" and data.classes is not None:
+            forward.check_outputs(forward.output(model, inputs), len(data.classes))
+        forward(model, inputs, targets)
