@@ -8,7 +8,6 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
 
 from app.patches import pointer
 from app.problems import PROBLEMS, Refusal
@@ -50,8 +49,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _no_such_page(request: Request) -> Refusal:
-    paths = [route.path for route in request.app.routes if isinstance(route, Route)]
-    near = closest(request.url.path, paths, cutoff=0.6)
+    near = closest(request.url.path, request.app.openapi()["paths"], cutoff=0.6)
     detail = f"There is nothing at {request.url.path[:200]}."
     detail += f" Near it: {near}." if near else " See /docs."
     return Refusal("not_found", detail, next_action=NextAction(operation="get_skill"))

@@ -118,7 +118,7 @@ class Gate:
 
     def _mend(self, document: Any, found: Examined, depth: Depth) -> Any:
         """``document`` with fix after fix applied until nothing is wrong; None when that point is not reached."""
-        for _ in range(_ROUNDS):
+        for _ in range(_ROUNDS if len(found.errors) <= _ROUNDS else 0):
             fix = next((error.fix for error in found.errors if error.fix), None)
             if fix is None:
                 return None

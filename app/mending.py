@@ -10,6 +10,8 @@ from app.spellings import value_of
 
 NOTHING: Any = object()
 
+# A number can be spelt as text, but is no path.
+_PATHS = ("Path", "Dir", "From")
 _TRUE = frozenset({"true", "yes", "on", "1", "enabled"})
 _FALSE = frozenset({"false", "no", "off", "0", "disabled", "none"})
 
@@ -17,6 +19,8 @@ _FALSE = frozenset({"false", "no", "off", "0", "disabled", "none"})
 def mend(name: str, value: Any, schema: Schema) -> Any:
     """A value like ``value`` that satisfies ``schema`` (of the property ``name``); NOTHING when none suggests itself."""
     schema = resolved(schema)
+    if name.endswith(_PATHS) and isinstance(value, int | float):
+        return NOTHING
     for candidate in _converted(value, schema):
         for mended in (candidate, *_fitted(name, candidate, schema)):
             if is_valid(mended, schema):

@@ -85,9 +85,8 @@ class Paths:
         return file
 
     def _outside(self, path: Path, text: str, outside: Outside) -> RequestError:
-        near = None
-        if path not in (SAVE, RESUME):
-            near = self._same_name(File(text).name, folders=path != MODEL)
+        searched = path not in (SAVE, RESUME) and "\0" not in text
+        near = self._same_name(File(text).name, folders=path != MODEL) if searched else None
         return wrong(
             path,
             "outside_workspace",
@@ -196,8 +195,9 @@ class Paths:
         self, document: dict[str, Any], source: ModelSource | None, errors: list[RequestError]
     ) -> EngineName | None:
         given = document.get("engine")
-        if given in ENGINES:
-            return next(name for name in ENGINES if name == given)
+        named_engine = next((name for name in ENGINES if name == given), None)
+        if named_engine is not None:
+            return named_engine
         if given is not None or source is None or source.engine is not None:
             return source.engine if source else None
         names = list(ENGINES)

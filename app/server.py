@@ -1,5 +1,6 @@
 """uvicorn, with what this service does at its beginning and its end."""
 
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -25,6 +26,9 @@ _LOGGING: dict[str, Any] = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain", "stream": "ext://sys.stderr"}},
     "loggers": {name: {"handlers": ["stderr"], "level": "INFO", "propagate": False} for name in ("uvicorn", "app")},
 }
+
+
+_log = logging.getLogger("uvicorn.error")
 
 
 class Server(uvicorn.Server):
@@ -58,6 +62,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._instance.announce(self.url)
+            _log.info("Listening on %s", self.url)
             self._announce(self.url)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

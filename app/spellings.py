@@ -3,6 +3,7 @@
 import difflib
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from app.patches import Path
@@ -16,9 +17,15 @@ def normal(name: str) -> str:
 
 def closest(name: str, candidates: Iterable[str], cutoff: float = 0.72) -> str | None:
     """The candidate whose spelling is nearest to ``name``, or None when none is near."""
-    by_key = {normal(candidate): candidate for candidate in candidates}
-    matches = difflib.get_close_matches(normal(name)[:100], by_key, n=1, cutoff=cutoff)
-    return by_key[matches[0]] if matches else None
+    return _closest(normal(name[:200])[:100], tuple(candidates), cutoff)
+
+
+# A document is looked at again after each fix, with the same names in it.
+@lru_cache(maxsize=4096)
+def _closest(word: str, candidates: tuple[str, ...], cutoff: float) -> str | None:
+    by_word = {normal(candidate): candidate for candidate in candidates}
+    matches = difflib.get_close_matches(word, by_word, n=1, cutoff=cutoff)
+    return by_word[matches[0]] if matches else None
 
 
 # Normal spellings, by the property they mean.
@@ -113,6 +120,7 @@ def _by_spelling() -> dict[str, Path]:
 
 
 _HOMES = _by_spelling()
+_NAMES = {str(path[-1]): path for path in _HOMES.values()}
 _SECTION_HOMES = {word: path for path, words in _SECTIONS.items() for word in words.split()}
 
 
@@ -126,9 +134,8 @@ def home_of(key: str, value: Any) -> Path | None:
 
 def near_home_of(key: str) -> Path | None:
     """Where the property belongs whose name is nearest to ``key``, anywhere in the request."""
-    names = {str(path[-1]): path for path in _HOMES.values()}
-    name = closest(key, names, cutoff=0.8)
-    return names[name] if name else None
+    name = closest(key, _NAMES, cutoff=0.8)
+    return _NAMES[name] if name else None
 
 
 def value_of(name: str, value: str, allowed: Iterable[str]) -> str | None:

@@ -1,0 +1,103 @@
+"""The service as a process: one per home, quiet on standard output, gone in good order, and light."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.instance import AlreadyRunning, Instance
+
+WAIT_FOR_FILE = 30
+
+
+@contextmanager
+def process(home: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """``python -m app.main`` on ``home``, killed at the end if it still lives."""
+    settings = {"PT_HOME": str(home), "PT_WORKSPACE": str(home.parent), "PT_PORT": "0", "PT_DEVICES": "cpu"}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "app.main"],
+        env={**os.environ, **settings, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def until_it_listens(child: subprocess.Popen[str]) -> None:
+    """Read the log of ``child`` up to its first word after the start."""
+    assert child.stderr is not None
+    for line in child.stderr:
+        if "Listening on" in line:
+            return
+    raise AssertionError("the service ended before it listened")
+
+
+def test_a_service_says_where_it_listens_and_takes_it_back_when_it_is_told_to_end(tmp_path: Path):
+    home = tmp_path / "home"
+    with process(home) as child:
+        until_it_listens(child)
+        said = json.loads((home / "service.json").read_text())
+        assert said["pid"] == child.pid
+        assert httpx.get(f"{said['url']}/healthz", trust_env=False).json()["status"] == "ok"
+        with process(home) as second:
+            _, complaint = second.communicate(timeout=60)
+            assert second.returncode == 1
+            assert said["url"] in complaint
+            assert str(child.pid) in complaint
+        child.send_signal(signal.SIGTERM)
+        output, _ = child.communicate(timeout=60)
+        assert (child.returncode, output) == (0, "")
+        assert not (home / "service.json").exists()
+        assert (home / "service.lock").exists()
+
+
+def test_a_service_that_was_killed_leaves_its_home_free(tmp_path: Path):
+    home = tmp_path / "home"
+    with process(home) as child:
+        until_it_listens(child)
+        child.kill()
+        child.wait(60)
+    assert (home / "service.json").exists()
+    with Instance(home):
+        assert not (home / "service.json").exists()
+
+
+def test_a_home_has_one_service(tmp_path: Path):
+    with Instance(tmp_path) as first:
+        first.announce("http://127.0.0.1:1")
+        with pytest.raises(AlreadyRunning, match=r"http://127\.0\.0\.1:1"), Instance(tmp_path):
+            pass
+    with Instance(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("environment", "complaint"),
+    [({"PT_PORT": "x"}, "PT_PORT"), ({"PT_HOST": "203.0.113.1"}, "Cannot listen on 203.0.113.1")],
+)
+def test_a_service_that_cannot_start_says_why(tmp_path: Path, environment: dict[str, str], complaint: str):
+    with process(tmp_path / "home", **environment) as child:
+        output, said = child.communicate(timeout=60)
+        assert child.returncode == 1
+        assert complaint in said
+        assert "Traceback" not in said
+        assert output == ""
+
+
+def test_the_service_loads_no_library_of_the_worker():
+    program = "import app.main, sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    heavy = {"torch", "numpy", "pandas", "pyarrow", "sklearn", "mlflow", "PIL", "safetensors", "trainer_core"}
+    assert heavy.isdisjoint(done.stdout.split())
