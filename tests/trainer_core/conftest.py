@@ -1,7 +1,6 @@
 """A place to train in: a folder with a model file and data, and the native engine called in this process."""
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,6 @@ class Run:
     said: list[EventData]
     run_folder: Path
     ending: Ending | None = None
-    events: list[dict[str, Any]] = field(default_factory=list)
 
     def of(self, kind: type) -> list[Any]:
         """Events of one class."""
@@ -142,8 +140,3 @@ def bench(tmp_path: Path) -> Bench:
 def stopping_channel() -> type[StoppingChannel]:
     """A channel that asks for a stop at an event."""
     return StoppingChannel
-
-
-def read_events(assignment: Assignment) -> list[dict[str, Any]]:
-    """Lines of the attempt's event file."""
-    return [json.loads(line) for line in (Path(assignment.attempt_folder) / "events.jsonl").read_text().splitlines()]

@@ -24,7 +24,7 @@ def train(assignment: Assignment, channel: Channel, stop: Stop) -> Ending:
         _check_device(name)
     if len(assignment.devices) == 1 or assignment.request.training_config.strategy == "single":
         return _train(Surroundings(assignment, torch.device(assignment.devices[0]), Ranks(), channel, stop))
-    # Torch's launcher takes 0.3 s to import and is of no use to a run on one device.
+    # Torch's launcher is of no use to a run on one device, which need not pay for its import.
     from trainer_core.launch import launch
 
     return launch(len(assignment.devices), train_rank, assignment, stop=stop)
