@@ -22,10 +22,13 @@ from app.cli.follow import Line
 
 LOG_FILE = "embedded.log"
 
+# Exit status of a child that found another service on its home.
+HOME_IS_TAKEN = 75
+
 _START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
 
-# A service may be restarting, or another command starting one: how often to look before giving up.
+# Another command may be starting a service, or one may be ending: how often to try before giving up.
 _LOOKS = 5
 _LOOK_PAUSE_SECONDS = 1.0
 
@@ -88,11 +91,12 @@ class Host:
             url = _announced(self._child)
             if url is not None:
                 return Client(Address(url, self._whereabouts.read_token()))
-            _reap(self._child)
-            self._child = None
+            status, self._child = _reap(self._child), None
             client = self._whereabouts.client()
             if client is not None:
                 return client
+            if status != HOME_IS_TAKEN:
+                break
             threading.Event().wait(_LOOK_PAUSE_SECONDS)
         raise Unreachable(f"No service runs on {home}, and one could not be started:\n{_tail(home / LOG_FILE)}")
 
@@ -120,15 +124,16 @@ def _announced(child: subprocess.Popen[bytes]) -> str | None:
     return child.stdout.readline().decode().strip() or None if ready else None
 
 
-def _reap(child: subprocess.Popen[bytes]) -> None:
+def _reap(child: subprocess.Popen[bytes]) -> int:
+    """End the child; its exit status."""
     for pipe in (child.stdin, child.stdout):
         assert pipe is not None
         pipe.close()
     try:
-        child.wait(_STOP_SECONDS)
+        return child.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         child.kill()
-        child.wait()
+        return child.wait()
 
 
 def _tail(log: Path, lines: int = 15) -> str:

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 
+from app.cli.embedded import HOME_IS_TAKEN
 from app.instance import AlreadyRunning
 from app.main import serve
 from app.settings import Settings
@@ -19,12 +20,16 @@ _LONGEST_ENDING_SECONDS = 15.0
 
 
 def main() -> int:
-    """Serve on a free port of the loopback address; exit status 1, and the reason on standard error, when it cannot."""
+    """Serve on a free port of the loopback address; when it cannot, the reason on standard error, and exit status 1,
+    or ``HOME_IS_TAKEN``."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     overrides = json.loads(sys.argv[1])
     try:
         serve(Settings.from_environment({**overrides, "PT_HOST": "127.0.0.1", "PT_PORT": "0"}), _announce)
-    except (ValueError, AlreadyRunning, OSError, RuntimeError) as error:
+    except AlreadyRunning as error:
+        print(error, file=sys.stderr)
+        return HOME_IS_TAKEN
+    except (ValueError, OSError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

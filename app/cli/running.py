@@ -46,6 +46,7 @@ def train(line: Line, request: bytes, progress: Progress) -> Json:
                 with interrupts_held():
                     job = line.ask(lambda client: client.submit(request, key))
                     follower = Follower(line, job["jobId"])
+                progress.say(f"{follower.job_id} {job['summary']}")
                 return watch(follower, progress)
             except KeyboardInterrupt:
                 if follower is None:

@@ -35,6 +35,9 @@ def serve(arguments: Namespace) -> int:
         serve_forever(settings, announce)
     except (AlreadyRunning, OSError, RuntimeError, ValueError) as error:
         raise CommandError(Exit.INVALID_INPUT, str(error)) from error
+    except SystemExit as error:
+        # uvicorn's own way out, with a status that means something else here.
+        raise CommandError(Exit.INVALID_INPUT, "The service could not start; the lines above say why.") from error
     return Exit.SUCCESS
 
 

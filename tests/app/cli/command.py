@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +14,6 @@ from app.instance import Instance
 from app.main import create_app
 from app.server import Server
 from app.settings import Settings
-from app.supervisor import WORKER_COMMAND
 from tests.app.scene import STAND_IN, open_gate
 
 COMMAND = [sys.executable, "-P", "-c", "import sys; from app.cli import main; sys.exit(main())"]
@@ -46,15 +44,14 @@ end("failed", error={**error, "nextMove": "Mend row 3.", "place": {"path": "/dat
 class RunningService:
     """A service on ``home``, in a thread, with real HTTP and real worker processes; the workers are stand-ins."""
 
-    def __init__(self, home: Path, workspace: Path, worker: Sequence[str] = STAND_IN) -> None:
+    def __init__(self, home: Path, workspace: Path) -> None:
         self.settings = Settings(home=home, workspace=workspace, port=0, slots=16)
-        self._worker = worker
 
     def __enter__(self) -> Self:
         announced = threading.Event()
         self._instance = Instance(self.settings.home)
         self._instance.__enter__()
-        app = create_app(self.settings, self._worker)
+        app = create_app(self.settings, STAND_IN)
         self._server = Server(app, self.settings, self._instance, lambda _url: announced.set())
         self._thread = threading.Thread(target=self._server.run_here)
         self._thread.start()
@@ -74,11 +71,6 @@ class RunningService:
         open_gate(self.settings.jobs / job_id / name)
 
 
-def real_worker_service(home: Path, workspace: Path) -> RunningService:
-    """A service with the workers of the product."""
-    return RunningService(home, workspace, WORKER_COMMAND)
-
-
 def write_request(folder: Path, program: str, **changes: Any) -> Path:
     """A request in ``folder`` whose worker runs ``program``."""
     (folder / "program.py").write_text(program)
@@ -91,7 +83,7 @@ def write_request(folder: Path, program: str, **changes: Any) -> Path:
         **changes,
     }
     path = folder / "request.json"
-    path.write_text(json.dumps(document))
+    path.write_text(json.dumps({name: value for name, value in document.items() if value is not None}))
     return path
 
 
