@@ -317,6 +317,21 @@ def test_a_full_disk_refuses_the_change_whole_and_later_takes_it(store: SqliteSt
     assert len(store.ingest(job_id, 1, said, 10)) == 50
 
 
+def test_a_change_that_breaks_off_leaves_nothing(store: SqliteStore):
+    job_id = claimed(store)
+
+    def break_off() -> None:
+        with store._database.writing() as connection:
+            connection.execute("UPDATE job SET attempt = 9")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        break_off()
+    row = store.get(job_id)
+    assert row is not None
+    assert row.attempt == 1
+
+
 def test_the_database_is_private_and_a_newer_one_is_refused(tmp_path: Path):
     path = tmp_path / "jobs.db"
     SqliteStore(path).close()
