@@ -13,6 +13,7 @@ from typing import Any
 from app.followers import Followers
 from app.job_folder import make_job_folder
 from app.payload import check
+from app.processes import kill_marked
 from app.settings import Settings
 from app.store.interface import JobRow, NewJob
 from app.store.sqlite import SqliteStore
@@ -25,11 +26,15 @@ _numbers = count(1)
 
 
 def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """A test that is a coroutine, run in a loop of its own."""
+    """A test that is a coroutine, run in a loop of its own. One that fails leaves no worker behind either."""
 
     @wraps(test)
     def run(**fixtures: Any) -> None:
-        asyncio.run(test(**fixtures))
+        try:
+            asyncio.run(test(**fixtures))
+        finally:
+            for folder in fixtures.get("tmp_path", Path("/nowhere")).glob("jobs/*/attempts/*"):
+                kill_marked(f"PYTORCH_TRAINER_ATTEMPT={folder}")
 
     return run
 
