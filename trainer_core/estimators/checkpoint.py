@@ -38,21 +38,27 @@ class EstimatorParts:
         return {"scikit-learn": str(sklearn_version), "skops": str(_skops().__version__)}
 
     def write(self, folder: Path) -> dict[str, FileRecord]:
-        """Write both files, synced. Raises ``model_invalid`` for an estimator that skops cannot write, OSError else."""
-        skops = _skops()
-        try:
-            content: bytes = skops.io.dumps(self.estimator)
-        except (skops.io.exceptions.UnsupportedTypeException, TypeError, ValueError, AttributeError) as error:
-            raise Failure(
-                "model_invalid",
-                f"{type(self.estimator).__name__} cannot be saved: it holds what skops does not write ({type(error).__name__}).",
-                next_move="Use named functions of a module instead of lambdas and local classes.",
-                detail=str(error),
-            ) from error
+        """Write both files, synced. Raises ``model_invalid`` for an estimator that skops cannot keep, OSError else."""
         return {
-            MODEL_FILE: write_hashed(folder / MODEL_FILE, [content]),
+            MODEL_FILE: write_hashed(folder / MODEL_FILE, [_dump(self.estimator)]),
             STATE_FILE: write_hashed(folder / STATE_FILE, [json.dumps(self.state, indent=1).encode()]),
         }
+
+
+def _dump(estimator: Any) -> bytes:
+    """The estimator as a skops file that was read back once: skops writes lambdas and locks, and cannot read them."""
+    skops = _skops()
+    try:
+        content: bytes = skops.io.dumps(estimator)
+        skops.io.loads(content, trusted=skops.io.get_untrusted_types(data=content))
+    except (TypeError, ValueError, AttributeError, LookupError, ImportError) as error:
+        raise Failure(
+            "model_invalid",
+            f"{type(estimator).__name__} cannot be saved: it holds what skops does not keep ({type(error).__name__}).",
+            next_move="Use functions and classes at the top of a module, not lambdas and local ones; skops lists what it keeps.",
+            detail=str(error),
+        ) from error
+    return content
 
 
 def load_parts(folder: Path) -> EstimatorParts:

@@ -1,5 +1,7 @@
 """Which source reads a path, and what all of them share."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -42,3 +44,11 @@ def test_the_same_request_gives_the_same_samples(load, tmp_path: Path):
     first, again, other = (load("a.npz", training={"seed": seed}) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.train.arrays[0], again.train.arrays[0])
     assert not np.array_equal(first.train.arrays[0], other.train.arrays[0])
+
+
+def test_no_source_of_data_and_no_engine_but_one_needs_torch():
+    modules = [f"trainer_core.data.{name}" for name in ("images", "tables", "tensors", "datasets")]
+    program = (
+        f"import sys\nimport {', '.join([*modules, 'trainer_core.engines.sklearn'])}\nsys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
