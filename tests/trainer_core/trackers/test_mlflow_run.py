@@ -154,6 +154,12 @@ def test_a_store_that_cannot_be_reached_is_given_up_with_its_reason(
     assert "secret" not in tracked.reports[-1].model_dump_json()
 
 
+def test_a_database_whose_making_was_killed_is_made_anew(tmp_path):
+    (tmp_path / "mlflow.db.new").write_bytes(b"half a migration")
+    create_database(tmp_path / "mlflow.db")
+    assert MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_experiments()
+
+
 def test_what_a_store_refused_is_delivered_when_it_is_mended(make_attempt, store, tmp_path):
     (tmp_path / "file").touch()
     attempt = make_attempt(f"sqlite:///{tmp_path}/file/mlflow.db")
