@@ -16,8 +16,9 @@ from app.patches import Path, apply, pointer, replace
 from app.paths import Paths
 from app.problems import Refusal
 from app.raw_json import MalformedJson, read_json
-from app.request_errors import MAX_ERRORS, named, schema_errors, wrong
+from app.request_errors import MAX_ERRORS, named, wrong
 from app.request_schema import without_nulls
+from app.schema_errors import schema_errors
 from app.settings import Settings
 from schemas.engines import EngineName
 from schemas.problems import RequestError

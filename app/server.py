@@ -53,9 +53,11 @@ class Server(uvicorn.Server):
 
     def run_here(self) -> None:
         """Serve until told to end. Raises RuntimeError when the application could not start."""
-        self.run(sockets=[self._socket])
-        if not self.started:
-            raise RuntimeError("The service could not start; its log says why.")
+        try:
+            self.run(sockets=[self._socket])
+        except SystemExit:
+            # How uvicorn gives up at the start.
+            raise RuntimeError("The service could not start; its log says why.") from None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say where."""

@@ -169,14 +169,14 @@ class Service:
         ``keep_alive_seconds``. Ends early only when the service closes."""
         with self._followers.follow(job_id) as follower:
             while True:
-                settled = (await self.row(job_id)).state in TERMINAL
                 events = await asyncio.to_thread(self._store.events, job_id, after, _PAGE)
                 for event in events:
                     yield event
                     after = event.seq
                 if events:
                     continue
-                if settled or self._closing:
+                row = await self.row(job_id)
+                if self._closing or (row.state in TERMINAL and row.last_seq <= after):
                     return
                 if not await follower.wait(self.settings.keep_alive_seconds):
                     yield None
@@ -186,14 +186,15 @@ class Service:
         await self.row(job_id)
         return await asyncio.to_thread(self._store.events, job_id, after, limit)
 
-    def payload(self, row: JobRow) -> dict[str, Any] | None:
+    async def payload(self, row: JobRow) -> dict[str, Any] | None:
         """What the job returned, checked against the skill's output schema; None while it is active.
 
         This is the one door through which a payload leaves.
         """
         if row.payload is None:
             return None
-        flaws = check(row.payload)
+        # A long learning curve takes a while to check; others are served meanwhile.
+        flaws = await asyncio.to_thread(check, row.payload)
         if flaws:
             raise Refusal("internal", f"The payload of {row.job_id} breaks the output schema: {flaws[0][:200]}")
         return row.payload

@@ -107,7 +107,7 @@ async def get_job(
 async def get_job_result(service: Services, job_id: JobId) -> JSONResponse:
     """The payload of a settled job, as often as it is asked for."""
     row = await service.row(job_id)
-    payload = service.payload(row)
+    payload = await service.payload(row)
     return job_answer(await service.view(row), 202) if payload is None else JSONResponse(payload)
 
 

@@ -73,7 +73,7 @@ async def invoke_skill(
         location = {"Location": f"/v1/jobs/{submitted.row.job_id}"}
         return Stream(_to_the_result(service, submitted.row.job_id), SSE, {**headers, **location})
     row = await service.wait(submitted.row.job_id, "terminal", None, wish.seconds)
-    payload = service.payload(row)
+    payload = await service.payload(row)
     if payload is None:
         return job_answer(await service.view(row), 202, headers)
     return JSONResponse(payload, headers={**headers, "Location": f"/v1/jobs/{row.job_id}"})
@@ -84,7 +84,7 @@ async def _to_the_result(service: Service, job_id: str) -> AsyncIterator[str]:
         yield line
     row = await service.row(job_id)
     if row.state in TERMINAL:
-        yield message("result", service.payload(row))
+        yield message("result", await service.payload(row))
 
 
 @router.post(

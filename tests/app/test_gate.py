@@ -443,15 +443,18 @@ def test_everything_wrong_is_said_at_once_and_the_suggestion_mends_it_all(gate: 
         "model_path": "model/resnet.py",
         "lr": "1e-3",
         "data": {"train_path": "data/trian", "batchSize": "32"},
-        "trainingConfig": {"epochs": 0, "optimizer": "adamm", "scheduler": "step", "betas": [0.9, 0.99]},
+        "trainingConfig": {"epochs": "9", "optimizer": "adamm", "scheduler": "step", "betas": [0.9, 0.99], "eps": 1e-6},
     }
     found = gate.examine(document, "paths")
     pointers = {error.pointer for error in found.errors}
     assert {"/model_path", "/lr", "/data", "/trainingConfig/epochs", "/trainingConfig/betas"} <= pointers
     assert {"/trainingConfig/optimizer", "/trainingConfig/schedulerArgs/step_size"} <= pointers
+    one_after_the_other = apply(document, [step for error in found.errors for step in error.fix or []])
+    # Nothing is lost on the way; what the fixes bring up is mended in the next round.
+    assert gate.examine(one_after_the_other, "paths").suggested_input == found.suggested_input
     request = gate.admit(json.dumps(found.suggested_input).encode()).request
     assert (request.training_config.learning_rate, request.training_config.optimizer) == (0.001, "Adam")
-    assert request.training_config.optimizer_args == {"betas": [0.9, 0.99]}
+    assert request.training_config.optimizer_args == {"betas": [0.9, 0.99], "eps": 1e-6}
     assert request.data_config.batch_size == 32
 
 

@@ -101,3 +101,15 @@ def test_the_service_loads_no_library_of_the_worker():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     heavy = {"torch", "numpy", "pandas", "pyarrow", "sklearn", "mlflow", "PIL", "safetensors", "trainer_core"}
     assert heavy.isdisjoint(done.stdout.split())
+
+
+def test_a_database_of_another_kind_is_left_alone_and_named(tmp_path: Path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "pytorch-trainer.db").write_bytes(b"this is no database, and somebody may need it" * 100)
+    with process(home) as child:
+        output, said = child.communicate(timeout=60)
+    assert (child.returncode, output) == (1, "")
+    assert "could not start" in said
+    assert not (home / "service.json").exists()
+    assert (home / "pytorch-trainer.db").read_bytes().startswith(b"this is no database")
