@@ -9,7 +9,16 @@ import pytest
 import skops.io
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-from schemas.events import Alert, CheckpointSaved, DataLoaded, EpochCompleted, Log, ModelLoaded, RunResolved
+from schemas.events import (
+    Alert,
+    CheckpointSaved,
+    DataLoaded,
+    EpochCompleted,
+    Log,
+    ModelLoaded,
+    RunResolved,
+    RunRestored,
+)
 from trainer_core.channel import Channel
 from trainer_core.data import load_data
 from trainer_core.engines.sklearn import train
@@ -182,11 +191,16 @@ def test_warnings_of_the_library_are_passed_on_once(fit):
 
 @pytest.mark.parametrize("model", [SGD, MLP], ids=["sgd", "mlp"])
 def test_a_resumed_run_equals_one_that_was_never_interrupted(fit, model):
-    whole = fit(model, "digits.npz", trainingConfig={"epochs": 4})
-    first = fit(model, "digits.npz", trainingConfig={"epochs": 2})
-    resumed = fit(model, "digits.npz", trainingConfig={"epochs": 4}, checkpointConfig={"resumeFrom": str(first.last)})
+    """The worst loss is called the best, so that the first epoch stays it: the resumed run must have been told."""
+    best = {"monitor": "trainLoss", "mode": "max"}
+    whole = fit(model, "digits.npz", trainingConfig={"epochs": 4}, checkpointConfig=best)
+    first = fit(model, "digits.npz", trainingConfig={"epochs": 2}, checkpointConfig=best)
+    again = {**best, "resumeFrom": str(first.last)}
+    resumed = fit(model, "digits.npz", trainingConfig={"epochs": 4}, checkpointConfig=again)
     for row, other in zip(whole.of(EpochCompleted)[2:], resumed.of(EpochCompleted), strict=True):
         assert (row.train_loss, row.val_loss, row.is_best) == (other.train_loss, other.val_loss, other.is_best)
+    restored = resumed.of(RunRestored)[0]
+    assert (restored.best_epoch, Path(restored.best_path)) == (1, first.last.with_name("epoch-0001"))
     estimators = [
         skops.io.load(said.last / "model.skops", trusted=skops.io.get_untrusted_types(file=said.last / "model.skops"))
         for said in (whole, resumed)
