@@ -12,6 +12,21 @@ from schemas.model import ModelConfig
 from schemas.tracking import TrackingConfig
 from schemas.training import TrainingConfig
 
+
+class Resources(Document):
+    """What of the machine a job uses."""
+
+    threads: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=1024,
+            description="CPU threads of each process; absent: measured on the first batch, or what a resumed run had. "
+            "The last bits of a result depend on it.",
+        ),
+    ] = None
+
+
 Label = Annotated[str, Field(max_length=256)]
 
 
@@ -39,6 +54,7 @@ class TrainingRequest(Document):
     model_settings: Annotated[ModelConfig, Field(alias="modelConfig")] = Field(default_factory=ModelConfig)
     tracking_config: TrackingConfig = Field(default_factory=TrackingConfig)
     limits: Limits = Field(default_factory=Limits)
+    resources: Resources = Field(default_factory=Resources)
     labels: Annotated[
         dict[Annotated[str, Field(max_length=64)], Label],
         Field(max_length=64, description="Free-form labels, string to string; nothing reads them but people."),

@@ -12,7 +12,7 @@ from app.store.interface import IllegalTransition, JobRow, KeyConflict, NewJob
 from app.store.lines import typed_line
 from app.store.progress import advance
 from app.store.rows import event_of, event_values, job_of, job_values, to_text
-from schemas.events import AttemptFailed, Event, EventData, JobQueued, WorkerLine
+from schemas.events import AttemptFailed, Event, EventData, JobCompleted, JobQueued, WorkerLine
 from schemas.job import IMPLIED_BY_EVENT, TERMINAL, TRANSITIONS, JobState, Progress
 
 _STATEMENT = re.compile(r"^-- name: (\w+)\n(.*?;)$", re.MULTILINE | re.DOTALL)
@@ -169,7 +169,7 @@ class SqliteStore:
                 raise IllegalTransition(row, state)
             completed = Event(
                 seq=row.last_seq + 1,
-                type="job.completed",
+                type=JobCompleted.event_type,
                 time=values["time"],
                 job_id=job_id,
                 attempt=attempt,

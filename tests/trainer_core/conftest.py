@@ -76,6 +76,7 @@ class Bench:
                 "preprocessing": {"standardize": False},
             },
             "trainingConfig": {"epochs": 3, "learningRate": 0.01, "seed": 3},
+            "resources": {"threads": 1},
         }
         for part, values in changes.items():
             request[part] = {**request.get(part, {}), **values}

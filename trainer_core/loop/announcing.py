@@ -35,6 +35,7 @@ def announce(
             "/trainingConfig/loss": material.loss.name,
             "/trainingConfig/devices": around.ranks.world,
             "/trainingConfig/strategy": "ddp" if around.ranks.world > 1 else "single",
+            "/resources/threads": sizes.threads,
         },
     )
     around.channel.emit(RunResolved(resolved=resolved, chosen=chosen))

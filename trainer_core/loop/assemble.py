@@ -62,7 +62,12 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
         ranks,
         around.channel,
         device,
-        {"model": type(model).__name__, "modelSha256": material.model_file.sha256, "jobId": around.assignment.job_id},
+        {
+            "model": type(model).__name__,
+            "modelSha256": material.model_file.sha256,
+            "jobId": around.assignment.job_id,
+            "threads": str(sizes.threads),
+        },
     )
     announce(around, material, sizes, schedule, learning_rate)
     trainer = Trainer(

@@ -1,5 +1,6 @@
 """What the loop works on: the user's model file, data and model, tried out, and how many samples go where."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ from trainer_core.loop.losses import Loss, build_loss
 from trainer_core.loop.position import Length
 from trainer_core.loop.precision import Precision, build_precision
 from trainer_core.loop.ranks import Ranks
+from trainer_core.loop.saving import saved_threads
+from trainer_core.loop.threads import measure
 from trainer_core.models.file import ModelFile
 from trainer_core.stop import Stop
 
@@ -59,11 +62,13 @@ class Material:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many samples go where; ``batch_size`` and ``eval_batch_size`` are over all ranks, ``workers`` for each."""
+    """How many samples go where; ``batch_size`` and ``eval_batch_size`` are over all ranks, ``workers`` and CPU
+    ``threads`` for each."""
 
     batch_size: int
     eval_batch_size: int
     workers: int
+    threads: int
     length: Length
 
 
@@ -97,8 +102,20 @@ def size_up(around: Surroundings, material: Material) -> Sizes:
         batch_size,
         request.data_config.eval_batch_size or 2 * batch_size,
         choose_workers(request, material.data.train.arrays is not None, around.ranks.world),
+        settle_threads(around, material, math.ceil(batch_size / around.ranks.world)),
         Length.of(samples, optimizer_batch, training.epochs, training.max_steps),
     )
+
+
+def settle_threads(around: Surroundings, material: Material, size: int) -> int:
+    """CPU threads of this rank, set: as asked for, as the resumed run had them, or measured on passes of ``size``
+    samples (the first rank's choice is everybody's). A rank on a GPU keeps torch's own number."""
+    wanted = around.request.resources.threads or saved_threads(around.request.checkpoint_config)
+    if wanted is None and around.device.type == "cpu":
+        measured = measure(material.model, material.data.train, material.forward, size)
+        wanted = around.ranks.gather(measured)[0]
+    torch.set_num_threads(wanted or torch.get_num_threads())
+    return torch.get_num_threads()
 
 
 def try_out(model: nn.Module, data: Data, forward: Forward, device: torch.device) -> None:
@@ -111,8 +128,7 @@ def try_out(model: nn.Module, data: Data, forward: Forward, device: torch.device
         map_tensors(lambda tensor: tensor.to(device), side)
         for side in as_tensors(data.train.take(np.arange(min(2, len(data.train)))))
     )
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.no_grad(), evaluating(model):
+    with randomness.untouched(device), torch.no_grad(), evaluating(model):
         if data.task == "classification" and data.classes is not None:
             forward.check_outputs(forward.output(model, inputs), len(data.classes))
         forward(model, inputs, targets)

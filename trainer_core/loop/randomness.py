@@ -1,6 +1,8 @@
 """The generators that a run draws from: seeded, kept in a checkpoint, and put back."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -36,3 +38,13 @@ def restore(state: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["torch"])
     if device.type == "cuda" and state["cuda"] is not None:
         torch.cuda.set_rng_state(state["cuda"], device)
+
+
+@contextmanager
+def untouched(device: torch.device) -> Iterator[None]:
+    """What runs inside may draw as it likes: afterwards all generators are as they were before."""
+    before = capture(device)
+    try:
+        yield
+    finally:
+        restore(before, device)

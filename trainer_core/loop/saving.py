@@ -21,7 +21,7 @@ from trainer_core.loop.checkpoint import (
     load_newest_good,
     load_snapshot,
 )
-from trainer_core.loop.manifest import MANIFEST_FILE, Kind
+from trainer_core.loop.manifest import MANIFEST_FILE, Kind, read_manifest
 from trainer_core.loop.metrics import Figures
 from trainer_core.loop.position import Position
 from trainer_core.loop.ranks import Ranks
@@ -135,6 +135,16 @@ def find_snapshot(config: CheckpointConfig) -> tuple[Snapshot, list[Skipped]]:
     if config.resume_from != LATEST and (Path(config.resume_from) / MANIFEST_FILE).exists():
         return load_snapshot(path), []
     return load_newest_good(path.parent)
+
+
+def saved_threads(config: CheckpointConfig) -> int | None:
+    """CPU threads of the run that ``resumeFrom`` names; None without one, or where it is unknown. With another number
+    sums are rounded in another order, and a resume would not be exact to the bit."""
+    if config.resume_from is None:
+        return None
+    path = find_checkpoint(config.resume_from, None if config.save_dir is None else Path(config.save_dir))
+    about = read_manifest(path).about
+    return int(about["threads"]) if "threads" in about else None
 
 
 def check_model(model: nn.Module, snapshot: Snapshot) -> None:
