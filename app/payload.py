@@ -63,7 +63,7 @@ def fold(events: Iterable[Event], outcome: Outcome, row: JobRow) -> JobPayload:
     return JobPayload(
         status=_STATUS[outcome.state],
         metrics=_metrics(story, best),
-        checkpoint_path=story.checkpoint_path(),
+        checkpoint_path=story.checkpoint().path,
         learning_curve=[story.curve[epoch] for epoch in sorted(story.curve)],
         job_id=row.job_id,
         best_epoch=best.epoch if best else None,
@@ -76,14 +76,22 @@ def fold(events: Iterable[Event], outcome: Outcome, row: JobRow) -> JobPayload:
     )
 
 
+@dataclass(frozen=True)
+class _Saved:
+    """A checkpoint on disk, and the epoch whose end it holds (or in which it was made)."""
+
+    path: str
+    epoch: int | None
+
+
 @dataclass
 class _Story:
     """What the events have told so far."""
 
     curve: dict[int, EpochRow] = field(default_factory=dict)
     best_epoch: int | None = None
-    best_path: str | None = None
-    latest_path: str = ""
+    best_saved: _Saved | None = None
+    latest_saved: _Saved | None = None
     warnings: dict[RunWarning, None] = field(default_factory=dict)
     resolved: dict[str, Any] = field(default_factory=dict)
     started: JobStarted | None = None
@@ -108,9 +116,9 @@ class _Story:
                 self._restore(restored)
             case EpochCompleted() as completed:
                 self._complete(completed)
-            case CheckpointSaved(path=path, is_best=is_best):
-                self.latest_path = path
-                self.best_path = path if is_best else self.best_path
+            case CheckpointSaved(path=path, epoch=epoch, is_best=is_best):
+                self.latest_saved = _Saved(path, epoch)
+                self.best_saved = self.latest_saved if is_best else self.best_saved
             case Alert() as alert:
                 warning = RunWarning(code=alert.code, level=alert.level, message=alert.message, remedy=alert.remedy)
                 self.warnings[warning] = None
@@ -120,22 +128,28 @@ class _Story:
     def _restore(self, restored: RunRestored) -> None:
         """Go back to the checkpoint: what was trained after it is trained again."""
         self.curve = {row.epoch: row for row in restored.history}
-        self.best_epoch, self.best_path, self.latest_path = restored.best_epoch, restored.best_path, restored.path
+        self.best_epoch = restored.best_epoch
+        self.best_saved = _Saved(restored.best_path, restored.best_epoch) if restored.best_path else None
+        self.latest_saved = _Saved(restored.path, restored.epoch)
 
     def _complete(self, completed: EpochCompleted) -> None:
         self.curve[completed.epoch] = EpochRow.model_validate(completed.model_dump(exclude={"is_best"}))
         if completed.is_best:
             self.best_epoch = completed.epoch
 
-    def best_row(self) -> EpochRow | None:
-        """The row of the best epoch; of the last one when none was called best; None before the first."""
-        if self.best_epoch in self.curve:
-            return self.curve[self.best_epoch]
-        return self.curve[max(self.curve)] if self.curve else None
+    def checkpoint(self) -> _Saved:
+        """The best checkpoint, else the latest, else one without a path."""
+        return self.best_saved or self.latest_saved or _Saved("", None)
 
-    def checkpoint_path(self) -> str:
-        """The best checkpoint, else the latest, else empty."""
-        return self.best_path or self.latest_path
+    def best_row(self) -> EpochRow | None:
+        """The row of the epoch whose weights the checkpoint holds: figures of others would be another model's.
+
+        Without a checkpoint of a whole epoch: the row that was called best, else the last; None before the first.
+        """
+        for epoch in (self.checkpoint().epoch, self.best_epoch, max(self.curve, default=None)):
+            if epoch in self.curve:
+                return self.curve[epoch]
+        return None
 
     def seconds(self) -> float:
         """Length of the run: as it said itself, else between its first and its last event."""

@@ -65,8 +65,8 @@ def story(*said: EventData) -> list[Event]:
     ]
 
 
-def saved(path: str, is_best: bool = False) -> CheckpointSaved:
-    return CheckpointSaved(path=path, kind="epoch", epoch=1, step=1, bytes=1, sha256="", is_best=is_best)
+def saved(path: str, is_best: bool = False, epoch: int = 1) -> CheckpointSaved:
+    return CheckpointSaved(path=path, kind="epoch", epoch=epoch, step=1, bytes=1, sha256="", is_best=is_best)
 
 
 def epoch(number: int, loss: float, is_best: bool = False, **figures: float) -> EpochCompleted:
@@ -183,6 +183,23 @@ def test_a_restored_run_has_the_whole_curve_and_forgets_what_is_trained_again():
 )
 def test_the_checkpoint_is_the_best_else_the_latest(said: list[EventData], path: str):
     assert fold(story(*said), SUCCEEDED, ROW).checkpoint_path == path
+
+
+@pytest.mark.parametrize(
+    ("said", "best_epoch"),
+    [
+        ([epoch(1, 1.0, True), saved("1", True), epoch(2, 0.5, True)], 1),
+        ([epoch(1, 1.0), epoch(2, 0.5, True), epoch(3, 0.7), saved("3", epoch=3)], 3),
+        ([epoch(1, 1.0, True), epoch(2, 2.0), saved("middle of 3", epoch=3)], 1),
+        ([epoch(1, 1.0, True), epoch(2, 2.0)], 1),
+    ],
+    ids=["killed before the best was saved", "best not saved", "saved in mid-epoch", "none saved"],
+)
+def test_the_metrics_are_those_of_the_checkpoint(said: list[EventData], best_epoch: int):
+    payload = fold(story(*said), SUCCEEDED, ROW)
+    assert payload.best_epoch == best_epoch
+    row = next(row for row in payload.learning_curve if row.epoch == best_epoch)
+    assert payload.metrics.train_loss == row.train_loss
 
 
 def test_without_a_best_epoch_the_last_one_counts_and_time_runs_from_first_to_last_event():
