@@ -17,8 +17,9 @@ from typing import Self
 
 from app.cli.address import Whereabouts
 from app.cli.client import Address, Client
-from app.cli.exits import Left, Unreachable
+from app.cli.exits import CommandError, Exit, Left, Refusal, Unreachable
 from app.cli.follow import Line
+from app.cli.output import remark
 
 LOG_FILE = "embedded.log"
 
@@ -48,10 +49,12 @@ class Host:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         if self._child is None:
             return
+        if isinstance(error, Refusal) and error.code == Exit.UNREACHABLE:
+            remark(f"The log of the service: {self._whereabouts.home / LOG_FILE}")
         assert self._child.stdin is not None
         self._child.stdin.close()
         if kind not in (Left, KeyboardInterrupt):
@@ -63,8 +66,12 @@ class Host:
         return self._child is not None
 
     def line(self) -> Line:
-        """A line to the service, started now if none runs. Raises Unreachable."""
-        return Line(self._found() or self._start(), self.connect)
+        """A line to the service, started now if none runs. Raises Unreachable, or CommandError when the service that
+        runs works in another folder than asked for."""
+        found = self._found()
+        if found is not None:
+            self._require_workspace(found)
+        return Line(found or self._start(), self.connect)
 
     def connect(self, outage_seconds: float) -> Client:
         """A client of the service after its connection was lost; of a new one when it stays away. Raises Unreachable."""
@@ -82,10 +89,20 @@ class Host:
             raise self._whereabouts.missing()
         return client
 
+    def _require_workspace(self, client: Client) -> None:
+        wanted = self._overrides.get("PT_WORKSPACE")
+        if wanted is None or (workspace := client.capabilities()["workspace"]) == wanted:
+            return
+        raise CommandError(
+            Exit.INVALID_INPUT,
+            f"The service at {client.address.url} works in {workspace}, and this needs one that works in {wanted}.\n"
+            "End that one, or use another data folder for this: PT_HOME=/another/folder",
+        )
+
     def _start(self) -> Client:
         """A client of a new child, or of the service that was quicker than it."""
         home = self._whereabouts.home
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make(home)
         for _ in range(_LOOKS):
             self._child = _spawn(home / LOG_FILE, self._overrides)
             url = _announced(self._child)
@@ -99,6 +116,15 @@ class Host:
                 break
             threading.Event().wait(_LOOK_PAUSE_SECONDS)
         raise Unreachable(f"No service runs on {home}, and one could not be started:\n{_tail(home / LOG_FILE)}")
+
+
+def _make(home: Path) -> None:
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise CommandError(
+            Exit.INVALID_INPUT, f"The data folder {home} cannot be made: {error.strerror}. Set PT_HOME to another one."
+        ) from error
 
 
 def _spawn(log: Path, overrides: Mapping[str, str]) -> subprocess.Popen[bytes]:

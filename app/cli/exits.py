@@ -41,8 +41,8 @@ class Refusal(CommandError):
     """The service, or the command itself, refused what was asked; ``problem`` is the RFC 9457 document."""
 
     def __init__(self, problem: dict[str, Any]) -> None:
-        unavailable = problem.get("status") == 503
-        super().__init__(Exit.UNREACHABLE if unavailable else Exit.INVALID_INPUT, str(problem.get("detail", "")))
+        failed = problem.get("status", 0) >= 500
+        super().__init__(Exit.UNREACHABLE if failed else Exit.INVALID_INPUT, str(problem.get("detail", "")))
         self.problem = problem
 
 

@@ -25,6 +25,7 @@ class Figures:
     epoch: int = 0
     epochs_done: int = 0
     epochs: int | None = None
+    steps_per_epoch: int = 0
     step: int = 0
     total_steps: int | None = None
     loss: float | None = None
@@ -57,6 +58,7 @@ class Figures:
             self._learn_step(data)
         elif kind == "epoch.started":
             self.phase, self.epoch, self.epochs = "training", data["epoch"], data["epochs"]
+            self.steps_per_epoch = data["steps"]
         elif kind == "epoch.completed":
             self._learn_epoch(data)
         elif kind == "checkpoint.saved":
@@ -76,6 +78,11 @@ class Figures:
         self.loss, self.accuracy = data.get("trainLoss"), data.get("trainAccuracy")
         self.val_loss, self.val_accuracy = data.get("valLoss"), data.get("valAccuracy")
         self.samples_per_second = data.get("samplesPerSecond", self.samples_per_second)
+        # Short epochs say nothing between their beginning and their end.
+        self.step = max(self.step, self.epoch * self.steps_per_epoch)
+        if self.epochs is not None:
+            self.total_steps = self.total_steps or self.epochs * self.steps_per_epoch
+            self.eta_seconds = data.get("seconds", 0.0) * (self.epochs - self.epoch)
         if data.get("isBest"):
             self.best_epoch = data["epoch"]
 

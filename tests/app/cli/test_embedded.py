@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.cli.embedded import Host
-from app.cli.exits import Unreachable
+from app.cli.exits import CommandError, Unreachable
 from app.payload import check
 from tests.app.cli.command import RunningService, Started, command, write_request
 
@@ -76,6 +76,15 @@ def test_a_service_that_cannot_start_says_why_in_what_run_prints(tmp_path: Path)
     assert ended.returncode == 5
     assert "could not be started" in ended.stderr
     assert "not a database" in ended.stderr
+
+
+def test_a_service_that_works_elsewhere_is_not_mistaken_for_the_one_that_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PT_HOME", str(tmp_path / "home"))
+    wrong = f"works in {tmp_path}, and this needs one that works in /elsewhere"
+    with RunningService(tmp_path / "home", tmp_path), pytest.raises(CommandError, match=wrong):
+        Host({"PT_WORKSPACE": "/elsewhere"}).line()
 
 
 def test_a_command_starts_a_service_when_the_one_it_spoke_to_stays_away(

@@ -49,6 +49,15 @@ def test_the_evaluation_of_an_epoch_stays_until_the_next() -> None:
     assert "val loss 0.25 · val accuracy 0.975 · best epoch 2" in line_of(figures)
 
 
+def test_epochs_too_short_for_a_step_event_move_the_bar_as_well() -> None:
+    figures = Figures()
+    for said in (*RUN, event("epoch.completed", epoch=3, seconds=2.0)):
+        figures.take(said)
+    assert figures.fraction == pytest.approx(3 / 20)
+    assert "step 135/900" in line_of(figures)
+    assert "ETA 0:34" in line_of(figures)
+
+
 def test_what_was_not_measured_is_not_shown() -> None:
     figures = Figures()
     figures.take(event("step", epoch=1, step=1, total_steps=10))
