@@ -102,7 +102,9 @@ class _Story:
     def take(self, event: Event) -> None:
         """Hear one event. Those that tell the payload nothing are not even parsed: a long run has many steps."""
         if event.type == JobStarted.event_type:
-            self.first_time = event.time
+            self.first_time = None
+        if event.type == EpochStarted.event_type:
+            self.first_time = self.first_time or event.time
         if event.type in _OF_THE_RUN:
             self.last_time = event.time
         if event.type not in _FOLDED:
@@ -152,7 +154,7 @@ class _Story:
         return None
 
     def seconds(self) -> float:
-        """Length of the run: as it said itself, else between its first and its last event."""
+        """Length of the run: as it said itself, else from its first epoch to its last event."""
         if self.finalizing is not None:
             return self.finalizing.seconds
         if self.first_time is None or self.last_time is None:

@@ -202,14 +202,9 @@ def test_the_metrics_are_those_of_the_checkpoint(said: list[EventData], best_epo
     assert payload.metrics.train_loss == row.train_loss
 
 
-def test_without_a_best_epoch_the_last_one_counts_and_time_runs_from_first_to_last_event():
-    payload = valid(
-        fold(
-            story(STARTED, epoch(1, 0.1), epoch(2, 0.5)),
-            Outcome(state="failed", error=training_error("hung", "Hung.")),
-            ROW,
-        )
-    )
+def test_without_a_best_epoch_the_last_one_counts_and_time_runs_from_the_first_epoch_to_the_last_event():
+    events = story(STARTED, EpochStarted(epoch=1, epochs=2, steps=5), epoch(1, 0.1), epoch(2, 0.5))
+    payload = valid(fold(events, Outcome(state="failed", error=training_error("hung", "Hung.")), ROW))
     assert (payload.metrics.train_loss, payload.best_epoch) == (0.5, 2)
     assert (payload.metrics.epochs_trained, payload.metrics.training_time) == (2, 2.0)
 
