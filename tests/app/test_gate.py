@@ -1,5 +1,6 @@
 """The gate: what is admitted, what is refused with all its reasons, and fixes that fix."""
 
+import ast
 import copy
 import json
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from app.gate import Examined, Gate
 from app.manifest import EXAMPLE
 from app.patches import apply, look
+from app.paths import SUFFIXES
 from app.problems import Refusal
 from app.settings import Settings
 from schemas.problems import RequestError
@@ -503,3 +505,11 @@ def test_no_value_anywhere_breaks_the_gate_and_every_fix_fixes_its_place(gate: G
             assert (error.pointer, error.code) not in {(left.pointer, left.code) for left in mended.errors}
     if found.suggested_input is not None:
         assert gate.examine(found.suggested_input, "paths").errors == []
+
+
+def test_the_formats_known_by_suffix_are_those_of_the_worker():
+    source = Path(__file__).parents[2] / "trainer_core/data/load.py"
+    tables = [node for node in ast.parse(source.read_text()).body if isinstance(node, ast.AnnAssign)]
+    (table,) = [node.value for node in tables if isinstance(node.target, ast.Name) and node.target.id == "SUFFIXES"]
+    assert table is not None
+    assert tuple(ast.literal_eval(table)) == SUFFIXES
