@@ -9,7 +9,7 @@ from app.clock import now
 from app.store.lines import cause_of, unreadable
 from schemas.events import WorkerLine
 
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 18
 _LINE_BYTES = 16 << 20
 
 
@@ -22,7 +22,7 @@ def has_more(path: Path, offset: int) -> bool:
 
 
 def read_lines(path: Path, offset: int, *, ended: bool) -> tuple[list[WorkerLine], int]:
-    """The next whole lines after byte ``offset``, about a mebibyte at most, and the offset after them.
+    """The next whole lines after byte ``offset``, a quarter of a mebibyte or one line at most, and the offset after them.
 
     A line without its end is left for later; when its writer has ``ended`` it is torn, and a ``log`` line says so.
     So does one for a line that is no event, or is longer than 16 MiB.
