@@ -1,5 +1,7 @@
 """A stored job as clients see it: one line, figures, and the call to make next."""
 
+from typing import Any
+
 from app.store.interface import JobRow
 from schemas.job import ALLOWED_ACTIONS, TERMINAL, JobView, Progress, Reason
 from schemas.problems import NextAction
@@ -58,7 +60,7 @@ def summary_of(row: JobRow, position: int | None) -> str:
         case "cancelling":
             said = "saving and stopping; it may still end as succeeded"
         case "succeeded" | "early_stopped":
-            said = ", ".join(figures) or "done"
+            said = _outcome(row.payload or {})
         case "failed" | "cancelled":
             said = row.reason_message or "no reason is known"
     return f"{row.state}: {said}"
@@ -81,6 +83,16 @@ def _figures(progress: Progress) -> list[str]:
         None if progress.eta_seconds is None else f"about {_duration(progress.eta_seconds)} left",
     ]
     return [words for words in said if words is not None]
+
+
+def _outcome(payload: dict[str, Any]) -> str:
+    """Length of the run, and the figures of its best epoch."""
+    metrics = payload.get("metrics", {})
+    said = [f"{metrics.get('epochsTrained', 0)} epochs in {_duration(metrics.get('trainingTime', 0.0))}"]
+    said += [f"val loss {metrics['valLoss']:.4f}"] if "valLoss" in metrics else []
+    said += [f"val accuracy {metrics['valAccuracy']:.2f}"] if "valAccuracy" in metrics else []
+    best = payload.get("bestEpoch")
+    return ", ".join(said) if best is None else f"{', '.join(said)} (best: epoch {best})"
 
 
 def _of(noun: str, number: int | None, total: int | None) -> str | None:
