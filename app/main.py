@@ -36,7 +36,14 @@ def create_app(settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> F
             await supervisor.close()
             store.close()
 
-    app = Api(title="pytorch-trainer", summary=DESCRIPTION, version=product_version(), lifespan=lifespan)
+    app = Api(
+        title="pytorch-trainer",
+        summary=DESCRIPTION,
+        version=product_version(),
+        lifespan=lifespan,
+        redoc_url=None,
+        swagger_ui_parameters={"persistAuthorization": True},
+    )
     for routes in (skill, jobs, events, health):
         app.include_router(routes.router)
     error_handlers.install(app)
