@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from app.instance import Instance
 from app.main import create_app
+from app.processes import kill_marked
 from app.server import Server
 from app.settings import Settings
 from tests.app.scene import STAND_IN, open_gate
@@ -65,6 +66,13 @@ class RunningService:
         self._server.should_exit = True
         self._thread.join()
         self._instance.__exit__(kind, error, trace)
+        if kind is not None:
+            self.clear()
+
+    def clear(self) -> None:
+        """Kill the workers that are left."""
+        for attempt in self.settings.jobs.glob("*/attempts/*"):
+            kill_marked(f"PYTORCH_TRAINER_ATTEMPT={attempt}")
 
     def open_gate(self, job_id: str, name: str = "go") -> None:
         """Let the worker of a job pass."""

@@ -28,6 +28,7 @@ def service() -> Iterator[RunningService]:
         workspace.mkdir()
         with RunningService(Path(folder, "home"), workspace) as running:
             yield running
+            running.clear()
 
 
 def submit(service: RunningService, program: str, **changes: object) -> str:
