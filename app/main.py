@@ -6,18 +6,18 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from app import error_handlers
-from app.authentication import HostGuard, TokenGuard, read_or_make_token, require_safe_bind
 from app.followers import Followers
+from app.http import error_handlers
+from app.http.authentication import HostGuard, TokenGuard, read_or_make_token, require_safe_bind
+from app.http.manifest import DESCRIPTION, product_version
+from app.http.openapi import Api
+from app.http.routes import events, health, jobs, skill
+from app.http.server import Server
 from app.instance import AlreadyRunning, Instance
-from app.manifest import DESCRIPTION, product_version
-from app.openapi import Api
-from app.routes import events, health, jobs, skill
-from app.server import Server
 from app.service import Service
 from app.settings import Settings
 from app.store.sqlite import SqliteStore
-from app.supervisor import WORKER_COMMAND, Supervisor
+from app.supervision.supervisor import WORKER_COMMAND, Supervisor
 
 
 def create_app(settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> FastAPI:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from app.gate import Depth, Examined
-from app.patches import Path, pointer
+from app.gate.gate import Depth, Examined
+from app.gate.patches import Path, pointer
 from schemas.plan import Plan
 from schemas.problems import NextAction
 

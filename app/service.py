@@ -12,15 +12,15 @@ from typing import Any, Literal, Protocol
 from ulid import ULID
 
 from app.followers import Followers
-from app.gate import Admitted, Depth, Gate
+from app.gate.gate import Admitted, Depth, Gate
 from app.job_folder import make_job_folder, remove_job_folder
 from app.job_view import next_action_of, view_of
-from app.payload import check
 from app.planning import plan_of
 from app.problems import Refusal
 from app.revision import revision_of
 from app.settings import Settings
 from app.store.interface import IllegalTransition, JobRow, KeyConflict, NewJob, Store
+from app.supervision.payload import check
 from app.worker_log import LogTail, read_tail
 from schemas.events import Event
 from schemas.job import ALLOWED_ACTIONS, TERMINAL, JobPage, JobState, JobView

@@ -56,7 +56,7 @@ def _plan(request: bytes) -> Json:
         return client.plan(request)
     if whereabouts.url is not None:
         raise whereabouts.missing()
-    from app.gate import Gate
+    from app.gate.gate import Gate
     from app.planning import plan_of
     from app.problems import Refusal as Refused
 

@@ -4,8 +4,8 @@ import json
 from argparse import Namespace
 from dataclasses import replace
 
-from app.authentication import TOKEN_FILE
 from app.cli.exits import CommandError, Exit
+from app.http.authentication import TOKEN_FILE
 from app.instance import AlreadyRunning
 from app.main import serve as serve_forever
 from app.settings import Settings

@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx
 
-from app.authentication import TOKEN_FILE
 from app.cli.stream import Message, messages_of
+from app.http.authentication import TOKEN_FILE
+from app.http.server import Server
 from app.instance import Instance
 from app.main import create_app
-from app.server import Server
 from app.settings import Settings
 from tests.app.scene import STAND_IN, open_gate
 from tests.app.workspace import REQUEST, make_workspace

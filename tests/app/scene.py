@@ -12,12 +12,12 @@ from typing import Any
 
 from app.followers import Followers
 from app.job_folder import make_job_folder
-from app.payload import check
-from app.processes import kill_marked
 from app.settings import Settings
 from app.store.interface import JobRow, NewJob
 from app.store.sqlite import SqliteStore
-from app.supervisor import Supervisor
+from app.supervision.payload import check
+from app.supervision.processes import kill_marked
+from app.supervision.supervisor import Supervisor
 from schemas.events import Event, EventData, WorkerLine
 
 TIME = "2026-01-02T03:04:05.678Z"

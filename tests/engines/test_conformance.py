@@ -19,7 +19,7 @@ from schemas.events import (
     RunResolved,
     RunRestored,
 )
-from trainer_core.loop.manifest import verify
+from trainer_core.checkpoints.manifest import verify
 
 EPOCH = "epoch.started (step )*epoch.completed (checkpoint.saved )*"
 LEGAL = re.compile(

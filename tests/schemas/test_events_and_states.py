@@ -46,7 +46,9 @@ def test_every_failure_code_says_what_to_do():
 
 @pytest.mark.parametrize("data", EVENT_DATA.values(), ids=lambda data: data.event_type)
 def test_somebody_emits_every_event(data: type[EventData]):
-    assert re.search(rf"\b{data.__name__}(\(|\.event_type)", sources("app", "trainer_core")), f"nobody says {data.event_type}"
+    assert re.search(rf"\b{data.__name__}(\(|\.event_type)", sources("app", "trainer_core")), (
+        f"nobody says {data.event_type}"
+    )
 
 
 def test_an_event_validates_against_its_schema():

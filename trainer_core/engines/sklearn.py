@@ -13,8 +13,12 @@ from schemas.losses import Task
 from schemas.request import TrainingRequest
 from schemas.result import Place
 from trainer_core.channel import Channel
+from trainer_core.checkpoints.checkpoint_folder import CheckpointFolder, find_checkpoint
 from trainer_core.data.load import load_data
 from trainer_core.data.samples import Data, Samples
+from trainer_core.epochs.best import build_best
+from trainer_core.epochs.curve import Curve
+from trainer_core.epochs.early_stopping import build_early_stopping
 from trainer_core.estimators.checkpoint import MODEL_FILE, EstimatorParts, load_parts
 from trainer_core.estimators.ignored import find_ignored
 from trainer_core.estimators.learner import Learner
@@ -22,11 +26,7 @@ from trainer_core.estimators.run import Run, Side, as_side
 from trainer_core.estimators.scores import Scorer
 from trainer_core.failure import Failure
 from trainer_core.loop.artifacts import weights, write_preprocessing
-from trainer_core.loop.best import build_best
-from trainer_core.loop.checkpoint_folder import CheckpointFolder, find_checkpoint
 from trainer_core.loop.choices import fill_in
-from trainer_core.loop.curve import Curve
-from trainer_core.loop.early_stopping import build_early_stopping
 from trainer_core.models.file import ModelFile
 from trainer_core.registry import Ending
 from trainer_core.stop import Stop

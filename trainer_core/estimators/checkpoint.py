@@ -14,8 +14,8 @@ from typing import Any
 from sklearn import __version__ as sklearn_version
 
 from schemas.result import Place
+from trainer_core.checkpoints.manifest import FileRecord, verify, write_hashed
 from trainer_core.failure import Failure
-from trainer_core.loop.manifest import FileRecord, verify, write_hashed
 
 MODEL_FILE = "model.skops"
 STATE_FILE = "state.json"

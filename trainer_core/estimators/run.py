@@ -14,14 +14,14 @@ from schemas.losses import Task
 from schemas.result import EpochRow
 from schemas.text import untrusted
 from trainer_core.channel import Channel
+from trainer_core.checkpoints.checkpoint_folder import CheckpointFolder
+from trainer_core.checkpoints.manifest import Kind
+from trainer_core.epochs.best import Best
+from trainer_core.epochs.curve import Curve, row_of
+from trainer_core.epochs.early_stopping import EarlyStop
 from trainer_core.estimators.checkpoint import EstimatorParts
 from trainer_core.estimators.learner import Learner
 from trainer_core.estimators.scores import Scorer
-from trainer_core.loop.best import Best
-from trainer_core.loop.checkpoint_folder import CheckpointFolder
-from trainer_core.loop.curve import Curve, row_of
-from trainer_core.loop.early_stopping import EarlyStop
-from trainer_core.loop.manifest import Kind
 from trainer_core.stop import Stop
 
 State = Literal["running", "succeeded", "early_stopped", "stopped"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, f1_score, log_loss, mean_absolute_error, mean_squared_error, r2_score
 
 from schemas.losses import Task
-from trainer_core.loop.own_figures import read_own_figures
+from trainer_core.models.own_figures import read_own_figures
 from trainer_core.models.user_code import running
 
 Split = Literal["train", "val"]

@@ -6,18 +6,18 @@ from typing import Any
 
 from schemas.request import TrainingRequest
 from trainer_core.data.samples import Samples
+from trainer_core.epochs.best import Best, build_best
+from trainer_core.epochs.curve import Curve
+from trainer_core.epochs.early_stopping import build_early_stopping
 from trainer_core.loop import randomness
 from trainer_core.loop.announcing import announce
 from trainer_core.loop.batches import Batches, Order, build_source
-from trainer_core.loop.best import Best, build_best
 from trainer_core.loop.clipping import build_clipping
-from trainer_core.loop.curve import Curve
 from trainer_core.loop.divergence import Examiner
-from trainer_core.loop.early_stopping import build_early_stopping
 from trainer_core.loop.evaluation import Evaluation, NoEvaluation
 from trainer_core.loop.finite import build_gate
 from trainer_core.loop.material import Material, Sizes, Surroundings
-from trainer_core.loop.metrics import build_figures
+from trainer_core.loop.metrics.metrics import build_figures
 from trainer_core.loop.optimizers import build_optimizer, default_learning_rate
 from trainer_core.loop.position import Position
 from trainer_core.loop.reporting import Reporting

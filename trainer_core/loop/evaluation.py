@@ -10,7 +10,7 @@ from torch import nn
 
 from trainer_core.loop.batches import Source, map_tensors
 from trainer_core.loop.forward import Forward
-from trainer_core.loop.metrics import Figures
+from trainer_core.loop.metrics.metrics import Figures
 from trainer_core.loop.ranks import Ranks
 from trainer_core.stop import Stop
 

@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from schemas.losses import LOSSES, LossEntry, Task, find_loss
 from schemas.training import TrainingConfig
+from trainer_core.arguments import Arguments, invalid
 from trainer_core.failure import Failure
 from trainer_core.loop.alignment import align_classes, align_values, one_tensor
-from trainer_core.loop.arguments import Arguments, invalid
 
 _POINTER = "/trainingConfig/lossArgs"
 _BY_TASK: dict[Task, str] = {"classification": "cross_entropy", "binary": "bce", "regression": "mse"}

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from schemas.optimizers import OPTIMIZERS, OptimizerEntry, find_optimizer
 from schemas.training import TrainingConfig
+from trainer_core.arguments import Arguments, invalid
 from trainer_core.failure import Failure
-from trainer_core.loop.arguments import Arguments, invalid
 
 _POINTER = "/trainingConfig/optimizerArgs"
 _ADAM_LIKE = frozenset({"Adam", "AdamW", "Adamax", "NAdam", "RAdam"})

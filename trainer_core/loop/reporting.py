@@ -10,8 +10,8 @@ from torch import Tensor
 
 from schemas.events import EarlyStopTriggered, Step
 from trainer_core.channel import Channel, finite
-from trainer_core.loop.early_stopping import EarlyStop
-from trainer_core.loop.metrics import Figures
+from trainer_core.epochs.early_stopping import EarlyStop
+from trainer_core.loop.metrics.metrics import Figures
 from trainer_core.loop.position import Length, Position
 from trainer_core.loop.ranks import Totals
 

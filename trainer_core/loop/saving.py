@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from schemas.checkpointing import CheckpointConfig
 from schemas.result import Place
 from trainer_core.channel import Channel
-from trainer_core.failure import Failure
-from trainer_core.loop import randomness
-from trainer_core.loop.checkpoint import (
+from trainer_core.checkpoints.checkpoint import (
     LATEST,
     CheckpointFolder,
     Skipped,
@@ -21,8 +19,10 @@ from trainer_core.loop.checkpoint import (
     load_newest_good,
     load_snapshot,
 )
-from trainer_core.loop.manifest import MANIFEST_FILE, Kind, read_manifest
-from trainer_core.loop.metrics import Figures
+from trainer_core.checkpoints.manifest import MANIFEST_FILE, Kind, read_manifest
+from trainer_core.failure import Failure
+from trainer_core.loop import randomness
+from trainer_core.loop.metrics.metrics import Figures
 from trainer_core.loop.position import Position
 from trainer_core.loop.ranks import Ranks
 

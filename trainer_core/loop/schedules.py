@@ -14,7 +14,7 @@ from typing import Any
 
 from schemas.schedules import SCHEDULES, ScheduleEntry, find_schedule
 from schemas.training import TrainingConfig
-from trainer_core.loop.arguments import Arguments, invalid
+from trainer_core.arguments import Arguments, invalid
 
 Curve = Callable[[int], float]
 

@@ -11,19 +11,19 @@ from torch import Tensor, nn
 from schemas.events import EpochCompleted, EpochStarted, RunFinalizing
 from schemas.result import EpochRow
 from trainer_core.channel import Channel
+from trainer_core.checkpoints.manifest import Kind
+from trainer_core.epochs.best import Best
+from trainer_core.epochs.curve import Curve, row_of
+from trainer_core.epochs.early_stopping import EarlyStop
 from trainer_core.failure import Failure
 from trainer_core.loop.batches import Batches, MicroBatch, OptimizerBatch
-from trainer_core.loop.best import Best
 from trainer_core.loop.clipping import Clipping
-from trainer_core.loop.curve import Curve, row_of
 from trainer_core.loop.divergence import Examiner
-from trainer_core.loop.early_stopping import EarlyStop
 from trainer_core.loop.evaluation import NoEvaluation
 from trainer_core.loop.finite import Gate
 from trainer_core.loop.forward import Forward
 from trainer_core.loop.gradients import make_mean, set_learning_rate
-from trainer_core.loop.manifest import Kind
-from trainer_core.loop.metrics import Figures
+from trainer_core.loop.metrics.metrics import Figures
 from trainer_core.loop.position import Length, Position
 from trainer_core.loop.precision import Precision
 from trainer_core.loop.ranks import Ranks, Totals

@@ -10,11 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from app.http.server import Server
 from app.instance import Instance
 from app.main import create_app
-from app.processes import kill_marked
-from app.server import Server
 from app.settings import Settings
+from app.supervision.processes import kill_marked
 from tests.app.scene import STAND_IN, open_gate
 
 COMMAND = [sys.executable, "-P", "-c", "import sys; from app.cli import main; sys.exit(main())"]

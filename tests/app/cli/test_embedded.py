@@ -10,7 +10,7 @@ import pytest
 
 from app.cli.embedded import Host
 from app.cli.exits import CommandError, Unreachable
-from app.payload import check
+from app.supervision.payload import check
 from tests.app.cli.command import RunningService, Started, command, write_request
 
 MODEL = "from sklearn.dummy import DummyClassifier\n\n\ndef build_model():\n{wait}    return DummyClassifier()\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.payload import check
+from app.supervision.payload import check
 from schemas.problems import Problem
 from tests.app.cli.command import (
     CAN_BE_CANCELLED,

@@ -12,7 +12,7 @@ from trainer_core.loop.batches import Resident
 from trainer_core.loop.evaluation import Evaluation, evaluating
 from trainer_core.loop.forward import Forward
 from trainer_core.loop.losses import build_loss
-from trainer_core.loop.metrics import build_figures
+from trainer_core.loop.metrics.metrics import build_figures
 from trainer_core.loop.precision import Precision
 from trainer_core.loop.ranks import Ranks
 from trainer_core.models.file import ModelFile

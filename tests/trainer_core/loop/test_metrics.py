@@ -12,8 +12,8 @@ from torch import Tensor
 
 from schemas.losses import Task
 from trainer_core.failure import Failure
-from trainer_core.loop.file_figures import FileFigures
-from trainer_core.loop.metrics import Figures, build_figures
+from trainer_core.loop.metrics.file_figures import FileFigures
+from trainer_core.loop.metrics.metrics import Figures, build_figures
 from trainer_core.loop.ranks import Ranks
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ from schemas.losses import Task
 from schemas.training import TrainingConfig
 from trainer_core.loop.clipping import build_clipping
 from trainer_core.loop.losses import build_loss
-from trainer_core.loop.metrics import build_figures
+from trainer_core.loop.metrics.metrics import build_figures
 from trainer_core.loop.optimizers import build_optimizer
 from trainer_core.loop.precision import build_precision
 

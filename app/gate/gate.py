@@ -1,0 +1,160 @@
+"""The one gate: bytes in; a typed, frozen request with absolute paths and canonical names out, or every reason why not.
+
+A request is validated here and never again.
+"""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from app.gate.choices import canonical_names, choice_errors, choice_warnings
+from app.gate.envelope import unwrap
+from app.gate.model_source import ModelSource
+from app.gate.patches import Path, apply, pointer, replace
+from app.gate.paths import Paths
+from app.gate.raw_json import MalformedJson, read_json
+from app.gate.request_errors import MAX_ERRORS, named, wrong
+from app.gate.request_schema import without_nulls
+from app.gate.schema_errors import schema_errors
+from app.problems import Refusal
+from app.settings import Settings
+from schemas.engines import EngineName
+from schemas.problems import RequestError
+from schemas.request import TrainingRequest
+
+Depth = Literal["schema", "paths"]
+
+# Rounds of mending for a suggested input: one fix each, since a fix may bring up what stood behind it.
+_ROUNDS = 40
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What the gate found in one document. ``request`` is there when nothing was wrong."""
+
+    input: dict[str, Any] | None
+    errors: list[RequestError]
+    warnings: list[RequestError] = field(default_factory=list)
+    suggested_input: Any = None
+    request: TrainingRequest | None = None
+    engine: EngineName | None = None
+    source: ModelSource | None = None
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A request that may run. ``input`` is what was sent, unwrapped, without nulls."""
+
+    input: dict[str, Any]
+    request: TrainingRequest
+    engine: EngineName
+    source: ModelSource
+
+
+class Gate:
+    """Reads requests against the schema, the tables of names, and the workspace."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._paths = Paths(settings)
+
+    def admit(self, body: bytes) -> Admitted:
+        """The request in ``body``. Raises Refusal: 400, 413 for what is no JSON of ours, 422 with all errors."""
+        found = self.examine(self.read(body), "paths")
+        if found.input is None or found.request is None or found.engine is None or found.source is None:
+            raise refusal(found)
+        return Admitted(found.input, found.request, found.engine, found.source)
+
+    def read(self, body: bytes) -> Any:
+        """The JSON value of ``body``. Raises Refusal with the line and column of what is wrong."""
+        if len(body) > self._settings.max_body_bytes:
+            limit = self._settings.max_body_bytes
+            raise Refusal("body_too_large", f"The body has {len(body)} bytes; at most {limit} are taken.")
+        try:
+            return read_json(body)
+        except MalformedJson as error:
+            flaw = wrong((), error.code, f"{error}.", expected="one JSON object in UTF-8 (RFC 8259)")
+            raise Refusal("malformed_json", f"{error}.", errors=[flaw]) from None
+
+    def examine(self, document: Any, depth: Depth) -> Examined:
+        """Everything about ``document``, and when something is wrong a suggestion in which all of it is mended."""
+        found = self._look(document, depth)
+        if found.errors:
+            return Examined(found.input, found.errors, found.warnings, self._mend(document, found, depth))
+        return found
+
+    def _look(self, document: Any, depth: Depth) -> Examined:
+        unwrapped = unwrap(document)
+        if unwrapped.input is None:
+            return Examined(None, unwrapped.errors)
+        given = without_nulls(unwrapped.input)
+        paths = self._paths.check(given) if depth == "paths" else None
+        errors = [*schema_errors(given), *choice_errors(given), *self._device_errors(given)]
+        errors = [*errors, *(paths.errors if paths else [])]
+        placed = [*unwrapped.errors, *(_placed(error, unwrapped.base) for error in errors)][:MAX_ERRORS]
+        warnings = [_placed(warning, unwrapped.base) for warning in choice_warnings(given)]
+        if placed:
+            return Examined(given, placed, warnings)
+        try:
+            request = TrainingRequest.model_validate(canonical_names(paths.document if paths else given))
+        except ValidationError as error:
+            return Examined(given, [_placed(flaw, unwrapped.base) for flaw in _typed_errors(error)], warnings)
+        engine, source = (paths.engine, paths.source) if paths else (request.engine, None)
+        return Examined(given, [], warnings, request=request, engine=engine, source=source)
+
+    def _device_errors(self, document: dict[str, Any]) -> list[RequestError]:
+        """More devices than this service has would wait for ever."""
+        training = document.get("trainingConfig")
+        wanted = training.get("devices") if isinstance(training, dict) else None
+        there = device_limit(self._settings)
+        if not isinstance(wanted, int) or isinstance(wanted, bool) or not there < wanted <= 1024:
+            return []
+        path = ("trainingConfig", "devices")
+        message = f"trainingConfig.devices is {wanted}; this service has {there}."
+        return [
+            wrong(path, "out_of_range", message, got=wanted, expected=f"at most {there}", fix=[replace(path, there)])
+        ]
+
+    def _mend(self, document: Any, found: Examined, depth: Depth) -> Any:
+        """``document`` with fix after fix applied until nothing is wrong; None when that point is not reached."""
+        for _ in range(_ROUNDS if len(found.errors) <= _ROUNDS else 0):
+            fix = next((error.fix for error in found.errors if error.fix), None)
+            if fix is None:
+                return None
+            document = apply(document, fix)
+            found = self._look(document, depth)
+            if not found.errors:
+                return document
+        return None
+
+
+def device_limit(settings: Settings) -> int:
+    """Devices a job of this service can have: its GPUs; without GPUs, a process for each core, and always two."""
+    gpus = [device for device in settings.devices if device != "cpu"]
+    return len(gpus) or max(2, os.cpu_count() or 1)
+
+
+def refusal(found: Examined) -> Refusal:
+    """The 422 that says everything the gate found."""
+    count = len(found.errors)
+    places = ", ".join(dict.fromkeys(error.pointer or "the body" for error in found.errors[:5]))
+    more = f" and {count - 5} more" if count > 5 else ""
+    detail = f"{count} {'thing is' if count == 1 else 'things are'} wrong with the input ({places}{more}). Nothing was queued."
+    return Refusal("input_invalid", detail, errors=found.errors, suggested_input=found.suggested_input)
+
+
+def _placed(error: RequestError, base: Path) -> RequestError:
+    """``error`` with its pointers below ``base``."""
+    prefix = pointer(base)
+    fix = error.fix and [move.model_copy(update={"path": prefix + move.path}) for move in error.fix]
+    return error.model_copy(update={"pointer": prefix + error.pointer, "fix": fix})
+
+
+def _typed_errors(error: ValidationError) -> list[RequestError]:
+    """What the typed models refuse although the schema did not: a number too large for its type, and the like."""
+    return [
+        wrong(flaw["loc"], "not_allowed", f"{named(flaw['loc'])}: {flaw['msg']}.", got=flaw["input"])
+        for flaw in error.errors(include_url=False, include_context=False)
+    ]

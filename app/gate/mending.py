@@ -1,0 +1,121 @@
+"""Wrong values made right: "32" read as 32, a bound kept, the nearest allowed name."""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from app.gate.request_schema import Schema, is_valid, resolved
+from app.gate.spellings import value_of
+
+NOTHING: Any = object()
+
+# A number can be spelt as text, but is no path.
+_PATHS = ("Path", "Dir", "From")
+_TRUE = frozenset({"true", "yes", "on", "1", "enabled"})
+_FALSE = frozenset({"false", "no", "off", "0", "disabled", "none"})
+
+
+def mend(name: str, value: Any, schema: Schema) -> Any:
+    """A value like ``value`` that satisfies ``schema`` (of the property ``name``); NOTHING when none suggests itself."""
+    schema = resolved(schema)
+    if name.endswith(_PATHS) and isinstance(value, int | float):
+        return NOTHING
+    for candidate in _converted(value, schema):
+        for mended in (candidate, *_fitted(name, candidate, schema)):
+            if is_valid(mended, schema):
+                return mended
+    return NOTHING
+
+
+def _converted(value: Any, schema: Schema) -> Iterator[Any]:
+    """``value`` read as each type that ``schema`` takes."""
+    if isinstance(value, list) and len(value) == 1 and schema.get("type") != "array":
+        value = value[0]
+    for kind in [branch.get("type") for branch in schema.get("anyOf", ())] or [schema.get("type")]:
+        if kind in ("integer", "number"):
+            yield from _numbers(value, whole=kind == "integer")
+        elif kind == "boolean":
+            yield from _truths(value)
+        elif kind == "string":
+            yield from _texts(value)
+        elif kind == "array":
+            yield from _lists(value, schema)
+
+
+def _numbers(value: Any, *, whole: bool) -> Iterator[float]:
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([-+]?[0-9_.,]*[0-9.](?:[eE][-+]?[0-9]{1,3})?)\s*(%?)\s*", value[:64])
+        if match is None:
+            return
+        try:
+            value = float(match[1].replace("_", "").replace(",", "")) / (100 if match[2] else 1)
+        except ValueError:
+            return
+        value = int(value) if math.isfinite(value) and value.is_integer() else value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return
+    yield round(value) if whole else value
+
+
+def _truths(value: Any) -> Iterator[bool]:
+    word = str(value).strip().lower()
+    if isinstance(value, str | int | float) and word in _TRUE | _FALSE:
+        yield word in _TRUE
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, bool):
+        yield str(value).lower()
+    elif isinstance(value, int | float):
+        yield str(value)
+    elif isinstance(value, dict):
+        yield from (value[key] for key in ("name", "type", "class", "path") if isinstance(value.get(key), str))
+
+
+def _lists(value: Any, schema: Schema) -> Iterator[list[Any]]:
+    items = value if isinstance(value, list) else [value]
+    low, high = schema.get("minItems", 0), schema.get("maxItems")
+    mended = [mend("", item, schema.get("items", {})) for item in items]
+    if not mended or any(item is NOTHING for item in mended):
+        return
+    # A size given with its channels: [3, 28, 28] or [28, 28, 3].
+    if high is not None and len(mended) == high + 1:
+        mended = mended[1:] if mended[0] in (1, 3) else mended[:high]
+    yield mended * low if len(mended) == 1 and low > 1 else mended
+
+
+def _fitted(name: str, value: Any, schema: Schema) -> Iterator[Any]:
+    if isinstance(value, str):
+        yield from _fitted_text(name, value, schema)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield from _fitted_number(value, schema)
+
+
+def _fitted_text(name: str, value: str, schema: Schema) -> Iterator[str]:
+    yield value.strip()
+    if "enum" in schema or name == "monitor":
+        found = value_of(name, value, schema.get("enum", ()))
+        yield from () if found is None else (found,)
+    if "pattern" in schema:
+        words = [word for word in re.split(r"[^A-Za-z0-9]+", value) if word] or [""]
+        camel = "".join([words[0], *(word[0].upper() + word[1:] for word in words[1:])])
+        yield from (camel, f"val{camel[:1].upper()}{camel[1:]}") if name == "monitor" else (words[-1],)
+    if "maxLength" in schema:
+        yield value[: schema["maxLength"]]
+
+
+def _fitted_number(value: float, schema: Schema) -> Iterator[float]:
+    # A share given in percent; a sign too many.
+    if schema.get("exclusiveMaximum") == 1 and value > 1:
+        yield value / 100
+    if value < 0 and schema.get("exclusiveMinimum") == 0:
+        yield -value
+    if "minimum" in schema:
+        yield max(value, schema["minimum"])
+    if "maximum" in schema:
+        yield min(value, schema["maximum"])
+    if "default" in schema:
+        yield schema["default"]

@@ -1,0 +1,129 @@
+"""What the input schema refuses, as errors that name the place, the value, what is allowed, and the fix."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from jsonschema import ValidationError
+
+from app.gate.mending import NOTHING, mend
+from app.gate.patches import Path, add, look, pointer, remove, replace
+from app.gate.request_errors import MAX_ERRORS, named, said, wrong
+from app.gate.request_schema import VALIDATOR, Schema, describe, resolved, schema_at
+from app.gate.unknown_properties import UnknownProperties
+from schemas.problems import RequestError
+
+_CODES = {
+    "type": "wrong_type",
+    "anyOf": "wrong_type",
+    "enum": "not_allowed",
+    "pattern": "bad_format",
+    "minimum": "out_of_range",
+    "maximum": "out_of_range",
+    "exclusiveMinimum": "out_of_range",
+    "exclusiveMaximum": "out_of_range",
+    "minItems": "too_few",
+    "maxItems": "too_many",
+    "maxProperties": "too_many",
+    "minLength": "empty",
+    "maxLength": "too_long",
+}
+
+
+def schema_errors(document: dict[str, Any]) -> list[RequestError]:
+    """Everything in ``document`` that the input schema refuses, each place once, at most ``MAX_ERRORS``."""
+    found = list(islice(_leaves(VALIDATOR.iter_errors(document)), MAX_ERRORS))
+    unknown = UnknownProperties(document)
+    errors: dict[tuple[str, str], RequestError] = {}
+    # In the order of the answer: a client may apply one fix after the other.
+    for place in sorted(_unknown_places(found), key=pointer)[:MAX_ERRORS]:
+        errors[pointer(place), "key"] = unknown.error(place)
+    for error in found:
+        path: Path = tuple(error.absolute_path)
+        if error.validator == "required":
+            for missing in _missing(path, error, unknown.supplied):
+                errors[missing.pointer, "required"] = missing
+        elif error.validator != "additionalProperties":
+            value_error = _value_error(document, path, error)
+            errors.setdefault((value_error.pointer, "value"), value_error)
+    return sorted(errors.values(), key=lambda error: error.pointer)[:MAX_ERRORS]
+
+
+def _leaves(errors: Iterable[ValidationError]) -> Iterator[ValidationError]:
+    """Errors, those of an object among several allowed forms in place of the form's own."""
+    for error in errors:
+        inner = [sub for sub in error.context or () if isinstance(error.instance, dict) and sub.validator != "type"]
+        yield from inner or [error]
+
+
+def _unknown_places(found: Iterable[ValidationError]) -> set[Path]:
+    return {
+        (*error.absolute_path, key)
+        for error in found
+        if error.validator == "additionalProperties"
+        for key in error.instance
+        if key not in error.schema.get("properties", {})
+    }
+
+
+def _missing(path: Path, error: ValidationError, supplied: set[Path]) -> Iterator[RequestError]:
+    for name in error.validator_value:
+        here = (*path, name)
+        if name in error.instance or here in supplied:
+            continue
+        schema = schema_at(here)
+        # A section without required properties may be empty: everything in it has a default.
+        empty = schema.get("type") == "object" and not schema.get("required")
+        yield wrong(
+            here,
+            "required",
+            f"{named(here)} is missing; expected {describe(schema)}. {schema.get('description', '')}".strip(),
+            expected=describe(schema),
+            suggestion="{}" if empty else None,
+            fix=[add(here, {})] if empty else None,
+        )
+
+
+def _value_error(document: dict[str, Any], path: Path, error: ValidationError) -> RequestError:
+    if "propertyNames" in error.absolute_schema_path:
+        return _long_key(path, error, look(document, (*path, error.instance)))
+    schema, value = resolved(error.schema), error.instance
+    # The places of a list are counted: taking one out would move the others.
+    optional = path and isinstance(path[-1], str) and path[-1] not in schema_at(path[:-1]).get("required", ())
+    mended = mend(str(path[-1]) if path else "", value, schema)
+    fix = None
+    if mended is not NOTHING:
+        fix = [replace(path, mended)]
+    elif optional and _says_nothing(value, schema):
+        fix = [remove(path)]
+    code = _CODES.get(str(error.validator), "not_allowed")
+    if code == "wrong_type" and "enum" in schema:
+        code = "not_allowed"
+    return wrong(
+        path,
+        code,
+        f"{named(path)} is {said(value)}; expected {describe(schema)}.",
+        got=value,
+        expected=describe(schema),
+        allowed=schema.get("enum"),
+        suggestion=None if mended is NOTHING else mended,
+        fix=fix,
+    )
+
+
+def _says_nothing(value: Any, schema: Schema) -> bool:
+    """Whether an optional property with this value can be left out without changing what was meant."""
+    return value in ("", [], {}, None) or (value == 0 and schema.get("exclusiveMinimum") == 0)
+
+
+def _long_key(path: Path, error: ValidationError, value: Any) -> RequestError:
+    key, limit = error.instance, error.validator_value
+    return wrong(
+        (*path, key),
+        "too_long",
+        f"The key {said(key)} of {named(path)} has {len(key)} characters; at most {limit} are allowed.",
+        got=key,
+        expected=f"a key of at most {limit} characters",
+        suggestion=key[:limit],
+        fix=[remove((*path, key)), add((*path, key[:limit]), value)],
+    )

@@ -1,0 +1,120 @@
+"""What the skill says of itself, and what this service can do."""
+
+import json
+import platform
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any, get_args
+
+from app.gate.envelope import SKILL
+from app.gate.gate import device_limit
+from app.gate.raw_json import MAX_DEPTH
+from app.http.negotiation import DEFAULT_WAIT, LONGEST_PREFERRED_WAIT
+from app.service import LONGEST_WAIT
+from app.settings import Settings
+from schemas.data import DataFormat
+from schemas.engines import ENGINES
+from schemas.failures import FAILURES
+from schemas.losses import LOSSES
+from schemas.optimizers import OPTIMIZERS
+from schemas.schedules import SCHEDULES
+from schemas.training import Precision
+
+PATH = f"/v1/skills/{SKILL}"
+DESCRIPTION = (
+    "Trains a PyTorch or scikit-learn model file on data: one JSON in, progress as events, one schema-valid JSON out. "
+    "Queues durably; a training outlives the call and a restart of the service."
+)
+SCHEMAS = ("input", "output", "event", "problem", "plan")
+
+# The usage example of the skill: an envelope as orchestrators send it.
+EXAMPLE: dict[str, Any] = json.loads(files("schemas").joinpath("json", "seed.example.json").read_bytes())
+SMALLEST: dict[str, Any] = {
+    "modelPath": "model.py",
+    "dataConfig": {"trainPath": "train.csv"},
+    "trainingConfig": {"epochs": 5},
+}
+
+
+def product_version() -> str:
+    """Version of this service."""
+    return version("pytorch-trainer")
+
+
+def limits_of(settings: Settings) -> dict[str, Any]:
+    """Bounds of a request and of a wait."""
+    return {
+        "maxBodyBytes": settings.max_body_bytes,
+        "maxDepth": MAX_DEPTH,
+        "maxQueuedJobs": settings.max_queued_jobs,
+        "maxDevices": device_limit(settings),
+        "defaultInvokeWaitSeconds": DEFAULT_WAIT,
+        "longestInvokeWaitSeconds": LONGEST_PREFERRED_WAIT,
+        "longestJobWaitSeconds": LONGEST_WAIT,
+        "keepAliveSeconds": settings.keep_alive_seconds,
+    }
+
+
+def manifest(settings: Settings) -> dict[str, Any]:
+    """The skill: what it does, how it is called, by which schemas."""
+    return {
+        "name": SKILL,
+        "description": DESCRIPTION,
+        "version": product_version(),
+        "schemas": {name: f"{PATH}/schemas/{name}.json" for name in SCHEMAS},
+        "operations": {
+            "invoke_skill": f"POST {PATH}/invoke",
+            "plan_training": f"POST {PATH}/plan",
+            "create_job": "POST /v1/jobs",
+            "get_job": "GET /v1/jobs/{jobId}",
+            "get_job_result": "GET /v1/jobs/{jobId}/result",
+        },
+        "examples": [SMALLEST, EXAMPLE["skill"]["context"], EXAMPLE],
+        "limits": limits_of(settings),
+    }
+
+
+def capabilities(settings: Settings) -> dict[str, Any]:
+    """Everything a request can name, and where this service works."""
+    return {
+        "workspace": str(settings.workspace),
+        "engines": [
+            {"name": name, "title": entry.title, "inferredFrom": list(entry.imports)} for name, entry in ENGINES.items()
+        ],
+        "devices": list(settings.devices),
+        "slots": settings.slots,
+        "tracking": {"mlflow": settings.mlflow_uri is not None},
+        "optimizers": [
+            {
+                "name": entry.name,
+                "learningRate": entry.learning_rate,
+                "weightDecay": entry.weight_decay,
+                "arguments": list(entry.arguments),
+            }
+            for entry in OPTIMIZERS
+        ],
+        "schedules": [
+            {
+                "name": entry.name,
+                "aliases": list(entry.aliases),
+                "arguments": list(entry.arguments),
+                "required": list(entry.required),
+                "unit": entry.unit,
+            }
+            for entry in SCHEDULES
+        ],
+        "losses": [
+            {
+                "name": entry.name,
+                "aliases": list(entry.aliases),
+                "arguments": list(entry.arguments),
+                "tasks": list(entry.tasks),
+            }
+            for entry in LOSSES
+        ],
+        "formats": list(get_args(DataFormat)),
+        "precisions": list(get_args(Precision)),
+        "failureCodes": {code: entry.next_move for code, entry in FAILURES.items()},
+        "limits": limits_of(settings),
+        "versions": {"pytorch-trainer": product_version(), "python": platform.python_version()},
+    }

@@ -1,0 +1,47 @@
+"""What a worker is told: its assignment, and its environment."""
+
+from collections.abc import Sequence
+
+from app.job_folder import MODEL_FILE
+from app.settings import Settings, worker_environment
+from app.store.interface import JobRow
+from app.supervision.attempt_folder import AttemptFolder
+from schemas.assignment import Assignment
+from schemas.request import TrainingRequest
+
+
+def assignment_of(settings: Settings, row: JobRow, folder: AttemptFolder) -> Assignment:
+    """The assignment of the attempt that ``row`` was claimed for."""
+    request = TrainingRequest.model_validate(row.request)
+    save_dir = request.checkpoint_config.save_dir
+    return Assignment(
+        job_id=row.job_id,
+        attempt=row.attempt,
+        request=request,
+        engine=row.engine,
+        workspace=str(settings.workspace),
+        model_snapshot=str(folder.job / MODEL_FILE),
+        model_sha256=row.model_sha256,
+        job_folder=str(folder.job),
+        attempt_folder=str(folder.path),
+        run_folder=str(settings.workspace / save_dir / row.job_id if save_dir else folder.job / "run"),
+        devices=_as_the_worker_sees(row.assigned),
+        mlflow_uri=settings.mlflow_uri,
+        git_commit=row.git_commit,
+    )
+
+
+def environment_of(row: JobRow) -> dict[str, str]:
+    """The worker's environment: it sees the devices assigned to it and no others, and dies with its log written."""
+    gpus = [device.removeprefix("cuda:") for device in row.assigned if device != "cpu"]
+    return {
+        **worker_environment(),
+        "CUDA_VISIBLE_DEVICES": ",".join(gpus),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+    }
+
+
+def _as_the_worker_sees(assigned: Sequence[str]) -> list[str]:
+    """CUDA numbers the visible devices from 0."""
+    return [device if device == "cpu" else f"cuda:{index}" for index, device in enumerate(assigned)]

@@ -1,0 +1,33 @@
+"""Settlement: an outcome and the events so far become the payload, checked, recorded once."""
+
+import logging
+from collections.abc import Iterator
+
+from app.store.interface import JobRow, Store
+from app.supervision.payload import check, fold
+from app.supervision.verdict import training_error
+from schemas.assignment import Outcome
+from schemas.events import Event
+
+_PAGE = 1000
+_log = logging.getLogger(__name__)
+
+
+def settle(store: Store, row: JobRow, outcome: Outcome) -> bool:
+    """Record how the job of ``row`` ended; False when it was settled before, or its attempt is no longer the newest."""
+    payload = fold(_events_of(store, row.job_id), outcome, row)
+    flaws = check(payload.to_json())
+    if flaws:
+        _log.error("%s: payload refused by the output schema: %s", row.job_id, flaws)
+        error = training_error("internal", "The result could not be written as its schema asks.", "\n".join(flaws))
+        outcome = Outcome(state="failed", error=error)
+        payload = fold([], outcome, row)
+    reason = (payload.error.code, payload.error.message) if payload.error else None
+    return store.settle(row.job_id, row.attempt, outcome.state, payload.to_json(), reason)
+
+
+def _events_of(store: Store, job_id: str) -> Iterator[Event]:
+    after = -1
+    while page := store.events(job_id, after, _PAGE):
+        yield from page
+        after = page[-1].seq

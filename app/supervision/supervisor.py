@@ -1,0 +1,226 @@
+"""The supervisor: gives queued jobs to workers while devices are free, and sees every attempt to its end."""
+
+import asyncio
+import errno
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from app.followers import Followers
+from app.settings import Settings
+from app.store.interface import IllegalTransition, JobRow, Store, StoreUnavailable
+from app.supervision.assigning import assignment_of, environment_of
+from app.supervision.attempt import Attempt
+from app.supervision.attempt_folder import AttemptFolder
+from app.supervision.settlement import settle
+from app.supervision.slots import Slots
+from app.supervision.verdict import training_error
+from app.supervision.worker_process import WorkerProcess, clear
+from schemas.assignment import Outcome
+from schemas.events import JobCancelling
+from schemas.job import TERMINAL
+from schemas.problems import PatchOperation
+
+WORKER_COMMAND = (sys.executable, "-m", "trainer_core.worker")
+
+_THREADS = 8
+_RETRY_SECONDS = 1.0
+_CANCELLED = ("cancelled", "A client asked for it.")
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Supervisor:
+    """Runs jobs: at most one attempt of each, in the order of acceptance, as many at a time as there are devices.
+
+    Workers are no part of it: ``close`` leaves them running, and ``start`` adopts those that another supervisor
+    left, however it ended. Methods are called in the thread of the event loop.
+    """
+
+    def __init__(
+        self, settings: Settings, store: Store, followers: Followers, command: Sequence[str] = WORKER_COMMAND
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._followers = followers
+        self._command = command
+        self._slots = Slots(settings.devices, settings.slots)
+        self._attempts: dict[str, Attempt] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._news = asyncio.Event()
+        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="supervisor")
+
+    async def start(self) -> None:
+        """Take over what an earlier supervisor left, then begin with the queue."""
+        for row in await self._thread(self._store.active):
+            self._slots.hold(row.assigned)
+            self._tend(row, self._adopt)
+        scheduling = asyncio.create_task(self._schedule())
+        self._tasks.add(scheduling)
+        scheduling.add_done_callback(_report)
+        self.wake()
+
+    def wake(self) -> None:
+        """There is a new job, or a free device."""
+        self._news.set()
+
+    async def cancel(self, job_id: str) -> None:
+        """Ask a job to stop: a queued one is cancelled at once, another when its worker has saved or the grace is over.
+
+        Asking again changes nothing. Raises LookupError for an unknown job and IllegalTransition for one that has
+        ended otherwise.
+        """
+        while True:
+            row = await self._thread(self._store.get, job_id)
+            if row is None:
+                raise LookupError(f"There is no job {job_id}.")
+            if row.state in TERMINAL and row.state != "cancelled":
+                raise IllegalTransition(row, "cancelling")
+            if row.state == "cancelled" or await self._thread(self._order_cancel, row):
+                break
+        self._followers.notify(job_id)
+        attempt = self._attempts.get(job_id)
+        if attempt is not None:
+            await attempt.stop("cancelled")
+
+    async def close(self) -> None:
+        """Stop supervising. Workers go on, and what they say is kept for the next supervisor."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._executor.shutdown()
+
+    def _order_cancel(self, row: JobRow) -> bool:
+        """Write down that the job is to stop; False when its state has changed meanwhile."""
+        if row.state == "cancelling":
+            return True
+        if row.state == "queued":
+            error = training_error("cancelled", "The job was cancelled while it was in the queue.")
+            return settle(self._store, row, Outcome(state="cancelled", error=error))
+        try:
+            self._store.say(row.job_id, JobCancelling(reason=_CANCELLED[1]), state="cancelling", reason=_CANCELLED)
+        except IllegalTransition:
+            return False
+        return True
+
+    async def _schedule(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            try:
+                while await self._begin_oldest():
+                    pass
+            except StoreUnavailable as error:
+                _log.warning("The queue waits %g s: %s", _RETRY_SECONDS, error)
+                asyncio.get_running_loop().call_later(_RETRY_SECONDS, self.wake)
+
+    async def _begin_oldest(self) -> bool:
+        """Begin with the oldest queued job; False when there is none, or no device for it.
+
+        It is never overtaken: a job that asks for many devices would otherwise wait for ever behind small ones.
+        """
+        queued = await self._thread(self._store.queue, 1)
+        if not queued:
+            return False
+        row, most = queued[0], self._slots.most()
+        if most is not None and row.devices > most:
+            await self._thread(settle, self._store, row, _too_many_devices(row.devices, most))
+            self._followers.notify(row.job_id)
+            return True
+        assigned = self._slots.take(row.devices)
+        if assigned is None:
+            return False
+        claimed = await self._claim(row.job_id, assigned)
+        if claimed is not None:
+            self._followers.notify(row.job_id)
+            self._tend(claimed, self._begin)
+        return True
+
+    async def _claim(self, job_id: str, assigned: tuple[str, ...]) -> JobRow | None:
+        claimed = None
+        try:
+            claimed = await self._thread(self._store.claim, job_id, assigned)
+        finally:
+            if claimed is None:
+                self._slots.give_back(assigned)
+        return claimed
+
+    def _tend(self, row: JobRow, care: Callable[[JobRow, AttemptFolder, Attempt], Any]) -> None:
+        """See to the attempt of ``row`` in a task of its own; at its end its devices are free."""
+        folder = AttemptFolder(self._settings.jobs, row.job_id, row.attempt)
+        grace = self._settings.cancel_grace_seconds
+        attempt = Attempt(row, folder, self._store, self._followers, self._thread, grace)
+        self._attempts[row.job_id] = attempt
+        task = asyncio.create_task(care(row, folder, attempt))
+        self._tasks.add(task)
+
+        def at_end(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            # Not a later attempt of the same job: it may be queued again before this task is quite gone.
+            if self._attempts[row.job_id] is attempt:
+                del self._attempts[row.job_id]
+            self._slots.give_back(row.assigned)
+            self.wake()
+            _report(task)
+
+        task.add_done_callback(at_end)
+
+    async def _begin(self, row: JobRow, folder: AttemptFolder, attempt: Attempt) -> None:
+        """Start a worker for a new attempt and follow it."""
+        try:
+            worker = await self._thread(self._spawn, row, folder)
+        except (OSError, ValidationError) as error:
+            await attempt.settle(_not_started(error))
+            return
+        await attempt.follow(worker)
+
+    async def _adopt(self, row: JobRow, folder: AttemptFolder, attempt: Attempt) -> None:
+        """Go on with an attempt that another supervisor began."""
+        worker = await self._thread(WorkerProcess.adopt, folder)
+        if worker is not None:
+            await attempt.follow(worker)
+            return
+        await self._thread(clear, folder)
+        if folder.said_nothing() and await self._thread(self._store.requeue, row.job_id, row.attempt):
+            self._followers.notify(row.job_id)
+            return
+        await attempt.conclude(None)
+
+    def _spawn(self, row: JobRow, folder: AttemptFolder) -> WorkerProcess:
+        folder.prepare(assignment_of(self._settings, row, folder))
+        return WorkerProcess.spawn(self._command, folder, environment_of(row))
+
+    async def _thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call off the event loop. A caller that is cancelled leaves only when the function has returned."""
+        call = asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+        try:
+            return await asyncio.shield(call)
+        except asyncio.CancelledError:
+            await asyncio.wait([call])
+            raise
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    """A task of the supervisor that fails is a fault of ours: say so, and let the others go on."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("a task of the supervisor failed", exc_info=error)
+
+
+def _too_many_devices(asked: int, most: int) -> Outcome:
+    message = f"The job asks for {asked} devices; this service has {most}."
+    fix = [PatchOperation(op="replace", path="/trainingConfig/devices", value=most)]
+    error = training_error("device_unavailable", message).model_copy(update={"fix": fix})
+    return Outcome(state="failed", error=error)
+
+
+def _not_started(error: OSError | ValidationError) -> Outcome:
+    if isinstance(error, ValidationError):
+        message = "The stored request is not valid in this release; it was accepted by another one."
+        return Outcome(state="failed", error=training_error("input_invalid", message, str(error)))
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    message = f"The worker could not be started: {error.strerror}: {error.filename}."
+    return Outcome(state="failed", error=training_error("disk_full" if full else "internal", message))

@@ -1,0 +1,156 @@
+"""The worker process: started with its job's lock in hand, found again after a restart, stopped, killed whole.
+
+A worker is no part of the service: it lives in a session of its own, and goes on when the service ends. Its job's
+lock file is locked before it exists and the open file is handed to it, so the kernel holds the lock exactly as long
+as the worker lives, without a gap at the start and however it ends. (Forked children, such as a DataLoader's, hold
+it with the worker; they are killed with it.)
+"""
+
+import fcntl
+import os
+import signal
+import subprocess
+from asyncio import Event, get_running_loop
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from app.files import write_atomically
+from app.supervision.attempt_folder import AttemptFolder
+from app.supervision.processes import Process, kill_marked, marked
+
+_PID_FILE = "worker.pid"
+_MARK = "PYTORCH_TRAINER_ATTEMPT"
+
+
+class WorkerProcess:
+    """A worker of this machine: a child of this service, or adopted from one that has ended."""
+
+    def __init__(self, folder: AttemptFolder, process: Process, child: subprocess.Popen[bytes] | None) -> None:
+        self._folder = folder
+        self._process = process
+        self._child = child
+
+    @staticmethod
+    def spawn(command: Sequence[str], folder: AttemptFolder, environment: Mapping[str, str]) -> "WorkerProcess":
+        """Start ``command`` with the attempt's folder as its last argument.
+
+        Raises OSError: BlockingIOError when another worker of the job lives, others when it cannot be started.
+        """
+        lock = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            _take(lock, folder.lock)
+            with folder.log.open("ab") as log:
+                child = subprocess.Popen(
+                    [*command, str(folder.path)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env={**environment, _MARK: str(folder.path)},
+                    # Not the service's folder: -m would look for modules there first.
+                    cwd=folder.path,
+                    start_new_session=True,
+                    pass_fds=(lock,),
+                )
+        finally:
+            os.close(lock)
+        process = Process.find(child.pid)
+        assert process is not None  # not yet reaped, so its number is taken
+        write_atomically(folder.path / _PID_FILE, f"{process.pid} {process.started}\n".encode())
+        return WorkerProcess(folder, process, child)
+
+    @staticmethod
+    def adopt(folder: AttemptFolder) -> "WorkerProcess | None":
+        """The worker that an earlier service started and that lives; None when it has ended."""
+        if not _is_locked(folder.lock):
+            return None
+        try:
+            pid, started = map(int, (folder.path / _PID_FILE).read_text().split())
+        except FileNotFoundError:
+            # The service ended between starting the worker and noting it.
+            process = next(filter(None, map(Process.find, marked(_mark_of(folder)))), None)
+        else:
+            process = Process.find(pid)
+            if process is not None and process.started != started:
+                process.release()
+                process = None
+        return None if process is None else WorkerProcess(folder, process, None)
+
+    @property
+    def pid(self) -> int:
+        """Number of the process, and of its session and process group."""
+        return self._process.pid
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was started, by whichever service."""
+        return self._process.age
+
+    @contextmanager
+    def watched(self) -> Iterator[Event]:
+        """An event that is set when the worker ends. Once per worker; it is let go of afterwards."""
+        loop, ended = get_running_loop(), Event()
+
+        def tell() -> None:
+            loop.remove_reader(self._process.descriptor)
+            ended.set()
+
+        loop.add_reader(self._process.descriptor, tell)
+        try:
+            yield ended
+        finally:
+            loop.remove_reader(self._process.descriptor)
+            self._process.release()
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM, to the worker alone: one that has ranks hands it on to them itself."""
+        self._process.send(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL to the worker and all that came from it."""
+        if not self._process.has_ended():
+            _kill_group(self.pid)
+        kill_marked(_mark_of(self._folder))
+
+    def clear(self) -> int | None:
+        """Kill what an ended worker has left behind; its exit status, or minus its signal, or None if adopted."""
+        if self._child is not None:
+            # Before it is reaped: until then nobody else can have its group's number.
+            _kill_group(self.pid)
+        clear(self._folder)
+        return None if self._child is None else self._child.wait()
+
+
+def clear(folder: AttemptFolder) -> bool:
+    """Kill what is left of an attempt whose worker has ended; whether nothing is."""
+    return kill_marked(_mark_of(folder))
+
+
+def _mark_of(folder: AttemptFolder) -> str:
+    return f"{_MARK}={folder.path}"
+
+
+def _kill_group(number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(number, signal.SIGKILL)
+
+
+def _take(lock: int, path: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BlockingIOError(error.errno, "another worker of this job is alive and holds its lock", path) from None
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False

@@ -1,0 +1,77 @@
+"""The API's own description is enough to use it: ids, examples, the Authorize button, and schemas that resolve."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from app.gate.request_schema import load
+from app.http.routes.examples import EVENT, PAYLOAD, PLAN, PROBLEM, VIEW
+from app.main import create_app
+from app.settings import Settings
+from schemas.job import JobView
+
+OPERATIONS = {
+    "invoke_skill", "plan_training", "list_skills", "get_skill", "get_skill_schema", "create_job", "list_jobs",
+    "get_job", "get_job_events", "get_job_result", "get_job_logs", "cancel_job", "get_capabilities", "check_health",
+    "check_readiness",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    home = tmp_path_factory.mktemp("home")
+    return create_app(Settings(home=home, workspace=home)).openapi()
+
+
+def operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for methods in document["paths"].values():
+        yield from methods.values()
+
+
+def test_operation_ids_are_stable(document: dict[str, Any]):
+    assert {operation["operationId"] for operation in operations(document)} == OPERATIONS
+
+
+def test_every_operation_is_described_and_every_body_has_an_example(document: dict[str, Any]):
+    for operation in operations(document):
+        name = operation["operationId"]
+        assert operation["summary"], name
+        assert operation["tags"], name
+        assert all(parameter.get("description") for parameter in operation.get("parameters", [])), name
+        for body in [operation.get("requestBody", {}), *operation["responses"].values()]:
+            for kind, content in body.get("content", {}).items():
+                if kind == "application/problem+json" or body.get("required"):
+                    assert "example" in content or "examples" in content, (name, kind)
+
+
+def test_a_bearer_token_is_asked_for_where_it_is_needed(document: dict[str, Any]):
+    assert document["components"]["securitySchemes"] == {
+        "HTTPBearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "The token that `pytorch-trainer token` prints.",
+        }
+    }
+    unlocked = {operation["operationId"] for operation in operations(document) if not operation.get("security")}
+    assert unlocked == {"check_health", "check_readiness"}
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]):
+    for reference in set(re.findall(r'"\$ref": "([^"]+)"', json.dumps(document))):
+        place = document
+        for part in reference.removeprefix("#/").split("/"):
+            place = place[part]
+
+
+def test_the_examples_of_the_documentation_are_valid(document: dict[str, Any]):
+    for example, schema in ((PAYLOAD, "output"), (PROBLEM, "problem"), (PLAN, "plan"), (EVENT, "event")):
+        Draft202012Validator(load(schema)).validate(example)
+    JobView.model_validate(VIEW)
+    content = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]
+    for name, example in content["examples"].items():
+        schema = {**document, "$ref": "#/components/schemas/" + ("Envelope" if name == "envelope" else "Input")}
+        Draft202012Validator(schema).validate(example["value"])

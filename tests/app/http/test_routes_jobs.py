@@ -1,0 +1,197 @@
+"""Jobs over HTTP: accepted once, looked at, waited for, listed, cancelled; and what each answer says to do next."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from app.supervision.payload import check
+from schemas.job import JobPage, JobView
+from tests.app.listening import FAILS, SKILL, WHOLE, Listening, check_problem, listening
+from tests.app.workspace import changed
+
+RUNS = f"epoch(1); gate('go'); epoch(2); {WHOLE}"
+STOPS_WHEN_ASKED = """
+signal.signal(signal.SIGTERM, lambda *_: (end('cancelled', error={'code': 'cancelled', 'message': 'Cancelled.',
+    'retryable': False, 'recovery': 'use_other_operation', 'nextMove': 'Resume.'}), os._exit(0)))
+epoch(1)
+while True: signal.pause()
+"""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listening]:
+    with listening(tmp_path_factory.mktemp("jobs"), slots=4) as running:
+        yield running
+
+
+def test_a_job_from_acceptance_to_result(service: Listening):
+    answer = service.client.post("/v1/jobs", json={**service.model(RUNS), "labels": {"who": "me"}})
+    view = JobView.model_validate(answer.json())
+    assert answer.status_code == 202
+    assert answer.headers["location"] == f"/v1/jobs/{view.job_id}"
+    assert int(answer.headers["retry-after"]) >= 0
+    assert view.next_action is not None
+    assert view.next_action.operation == "get_job"
+    assert (service.settings.jobs / view.job_id / "model.py").read_text() == RUNS
+
+    running = service.until(view.job_id, "epoch")
+    assert running["state"] == "running"
+    assert running["summary"].startswith("running: epoch 1 of 9")
+    assert running["allowedActions"] == ["cancel"]
+    unfinished = service.client.get(f"/v1/jobs/{view.job_id}/result")
+    assert unfinished.status_code == 202
+    assert unfinished.json()["nextAction"]["arguments"]["jobId"] == view.job_id
+
+    service.open_gate(view.job_id)
+    settled = service.settled(view.job_id)
+    assert (settled["state"], settled["labels"], settled["allowedActions"]) == ("succeeded", {"who": "me"}, [])
+    assert settled["nextAction"]["operation"] == "get_job_result"
+    payload = service.client.get(settled["links"]["result"])
+    assert payload.status_code == 200
+    assert check(payload.json()) == []
+    assert (payload.json()["status"], payload.json()["jobId"]) == ("success", view.job_id)
+
+
+def test_a_wait_ends_at_its_time_and_leaves_the_job_alone(service: Listening):
+    job_id = service.submit(f"epoch(1); gate('go'); {WHOLE}")
+    view = service.client.get(f"/v1/jobs/{job_id}", params={"wait": 0.2}).json()
+    assert view["state"] in ("queued", "preparing", "running")
+    service.open_gate(job_id)
+    assert service.settled(job_id)["state"] == "succeeded"
+
+
+def test_waiting_for_an_epoch_and_for_a_state_counts_from_what_the_client_has_seen(service: Listening):
+    job_id = service.submit(RUNS)
+    first = service.until(job_id, "epoch")
+    again = service.until(job_id, "epoch")
+    assert again["lastSeq"] >= first["lastSeq"]
+    answers: list[httpx.Response] = []
+    params = {"wait": 30, "until": "epoch", "after": first["lastSeq"]}
+    waiting = threading.Thread(target=lambda: answers.append(service.client.get(f"/v1/jobs/{job_id}", params=params)))
+    waiting.start()
+    service.open_gate(job_id)
+    waiting.join(30)
+    seen = answers[0].json()
+    assert seen["progress"].get("epoch") == 2 or seen["state"] == "succeeded"
+    assert service.until(job_id, "state", after=first["lastSeq"])["state"] in ("finalizing", "succeeded")
+
+
+@pytest.mark.parametrize("query", ["wait=61", "wait=-1", "wait=nan", "wait=x", "until=never", "after=-2"])
+def test_a_wrong_parameter_is_a_problem_that_names_it(service: Listening, query: str):
+    problem = check_problem(service.client.get(f"/v1/jobs/job_x?{query}"), 422, "parameter_invalid")
+    assert problem["errors"][0]["pointer"] == f"/query/{query.partition('=')[0]}"
+
+
+def test_an_unknown_job_is_a_404_that_says_where_jobs_are_listed(service: Listening):
+    for path in ("", "/result", "/events", "/logs"):
+        problem = check_problem(service.client.get(f"/v1/jobs/job_unknown{path}"), 404, "job_not_found")
+        assert problem["nextAction"]["operation"] == "list_jobs"
+    check_problem(service.client.post("/v1/jobs/job_unknown/cancel"), 404, "job_not_found")
+
+
+def test_the_same_key_and_input_name_the_same_job_and_another_input_is_refused(service: Listening):
+    body = service.model(WHOLE)
+    headers = {"Idempotency-Key": "once"}
+    first = service.client.post("/v1/jobs", json=body, headers=headers)
+    folders = {path.name for path in service.settings.jobs.iterdir()}
+    again = service.client.post("/v1/jobs", json={**body, "engine": "native"}, headers=headers)
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json()["jobId"] == again.json()["jobId"]
+    other = service.client.post("/v1/jobs", json={**body, "labels": {"a": "b"}}, headers=headers)
+    problem = check_problem(other, 422, "idempotency_conflict")
+    assert problem["nextAction"]["arguments"] == {"jobId": first.json()["jobId"]}
+    assert {path.name for path in service.settings.jobs.iterdir()} == folders
+
+
+def test_a_key_sent_many_times_at_once_names_one_job(service: Listening):
+    body = service.model(WHOLE)
+
+    async def send_all() -> list[httpx.Response]:
+        async with httpx.AsyncClient(base_url=service.server.url, headers=service.client.headers, timeout=60) as client:
+            headers = {"Idempotency-Key": "at-once"}
+            return await asyncio.gather(*(client.post("/v1/jobs", json=body, headers=headers) for _ in range(12)))
+
+    answers = asyncio.run(send_all())
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["jobId"] for answer in answers}) == 1
+
+
+def test_a_refused_job_leaves_nothing_behind(service: Listening):
+    service.settings.jobs.mkdir(exist_ok=True)
+    before = set(service.settings.jobs.iterdir())
+    check_problem(service.client.post("/v1/jobs", json=changed("modelPath", "nowhere.py")), 422, "input_invalid")
+    assert set(service.settings.jobs.iterdir()) == before
+
+
+def test_jobs_are_listed_newest_first_by_state_and_label_and_in_pages(service: Listening):
+    mine = [service.submit(WHOLE, labels={"page": "a:b=c"}) for _ in range(3)]
+    for job_id in mine:
+        service.settled(job_id)
+    query: dict[str, str | int] = {"label": "page:a:b=c", "limit": 2}
+    first = JobPage.model_validate(service.client.get("/v1/jobs", params=query).json())
+    assert [job.job_id for job in first.jobs] == mine[:0:-1]
+    assert first.next_cursor is not None
+    rest = service.client.get("/v1/jobs", params={**query, "cursor": first.next_cursor}).json()
+    assert [job["jobId"] for job in rest["jobs"]] == mine[:1]
+    assert "nextCursor" not in rest
+    assert service.client.get("/v1/jobs", params={**query, "state": "failed"}).json()["jobs"] == []
+    both = {**query, "limit": 9, "state": ["failed", "succeeded"], "label": "page=a:b=c"}
+    assert len(service.client.get("/v1/jobs", params=both).json()["jobs"]) == 3
+    check_problem(service.client.get("/v1/jobs", params={"label": "nothing"}), 422, "parameter_invalid")
+    check_problem(service.client.get("/v1/jobs", params={"state": "done"}), 422, "parameter_invalid")
+
+
+def test_a_cancel_is_kept_idempotent_and_refused_after_another_end(service: Listening):
+    job_id = service.submit(STOPS_WHEN_ASKED)
+    service.until(job_id, "epoch")
+    asked = service.client.post(f"/v1/jobs/{job_id}/cancel")
+    assert asked.status_code == 202
+    assert asked.json()["state"] in ("cancelling", "cancelled")
+    assert service.settled(job_id)["state"] == "cancelled"
+    assert service.client.post(f"/v1/jobs/{job_id}/cancel").status_code == 200
+    payload = service.client.get(f"/v1/jobs/{job_id}/result").json()
+    assert (payload["status"], payload["error"]["code"]) == ("error", "cancelled")
+
+    done = service.submit(WHOLE)
+    service.settled(done)
+    problem = check_problem(service.client.post(f"/v1/jobs/{done}/cancel"), 409, "action_not_allowed")
+    assert problem["allowedActions"] == []
+    assert problem["nextAction"]["operation"] == "get_job_result"
+
+
+def test_logs_are_the_cleaned_end_of_what_the_worker_printed(service: Listening):
+    program = (
+        f"[print('line', n) for n in range(50)]; print('\\x1b[31mred\\x07\\u202e 10%\\r 20%', flush=True); {WHOLE}"
+    )
+    job_id = service.submit(program)
+    service.settled(job_id)
+    plain = service.client.get(f"/v1/jobs/{job_id}/logs?tail=2")
+    assert plain.text == "line 49\n 20%\n"
+    assert plain.headers["x-content-trust"] == "untrusted"
+    document = service.client.get(f"/v1/jobs/{job_id}/logs?tail=2", headers={"Accept": "application/json"}).json()
+    assert document == {"attempt": 1, "truncated": True, "untrusted": plain.text}
+    check_problem(service.client.get(f"/v1/jobs/{job_id}/logs?tail=0"), 422, "parameter_invalid")
+    check_problem(service.client.get(f"/v1/jobs/{job_id}/logs", headers={"Accept": "image/png"}), 406, "not_acceptable")
+
+
+def test_a_full_queue_refuses_and_says_when_to_come_again(tmp_path):
+    with listening(tmp_path, max_queued_jobs=2, slots=1) as small:
+        runs = small.submit(f"epoch(1); gate('go'); {WHOLE}")
+        small.until(runs, "epoch")
+        waiting = [small.submit(WHOLE) for _ in range(2)]
+        assert small.client.get(f"/v1/jobs/{waiting[1]}").json()["summary"] == "queued: 1 job ahead"
+        answer = small.client.post("/v1/jobs", json=small.model(WHOLE))
+        assert check_problem(answer, 429, "queue_full")["retryable"] is True
+        assert int(answer.headers["retry-after"]) > 0
+        small.open_gate(runs)
+        assert small.settled(waiting[1])["state"] == "succeeded"
+
+
+def test_what_came_of_a_failed_training_is_an_answer_and_no_http_error(service: Listening):
+    answer = service.client.post(f"{SKILL}/invoke", json=service.model(FAILS))
+    assert answer.status_code == 200
+    assert (answer.json()["status"], answer.json()["error"]["code"]) == ("error", "diverged")
+    assert check(answer.json()) == []

@@ -1,0 +1,92 @@
+"""All that a run needs to go on, and its files."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer_core.checkpoints.manifest import FileRecord, Manifest, verify, write_hashed
+from trainer_core.checkpoints.packing import Packer, unpack
+from trainer_core.checkpoints.tensor_file import read_tensors, write_tensors
+
+_PARTS = ("model", "optimizer", "state", "random")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a run needs to go on.
+
+    ``model`` and ``optimizer`` are torch's state dicts; ``state`` and the entries of ``random``, one for each rank,
+    are nested dicts, lists and tuples of tensors, numbers and text. ``about`` (model class, data fingerprint ...)
+    stands in the manifest for people. ``path`` is where the snapshot was loaded from. Loaded tensors are on the CPU.
+    """
+
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    state: dict[str, Any]
+    random: list[Any]
+    about: dict[str, str] = field(default_factory=dict)
+    path: Path | None = None
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What wrote it."""
+        return {"torch": torch.__version__}
+
+    def write(self, folder: Path) -> dict[str, FileRecord]:
+        """Write the files into ``folder``, each synced; returns their sizes and hashes. Raises OSError."""
+        values = (self.model, _by_name(self.optimizer), self.state, self.random)
+        files = {}
+        for part, value in zip(_PARTS, values, strict=True):
+            packer = Packer()
+            text = json.dumps(packer.pack(value), ensure_ascii=True, allow_nan=False, indent=1)
+            files[f"{part}.json"] = write_hashed(folder / f"{part}.json", [text.encode()])
+            if packer.tensors:
+                files[f"{part}.safetensors"] = write_tensors(folder / f"{part}.safetensors", packer.tensors)
+        return files
+
+
+def load_snapshot(path: Path) -> Snapshot:
+    """The snapshot in the checkpoint ``path``, every bit of it verified.
+
+    Raises Failure ``checkpoint_incompatible`` when ``path`` is no checkpoint, ``checkpoint_corrupt`` (with the file)
+    when it is damaged.
+    """
+    manifest = verify(path)
+    parts = {part: _read_part(path, part, manifest) for part in _PARTS}
+    return Snapshot(
+        parts["model"], _by_index(parts["optimizer"]), parts["state"], parts["random"], manifest.about, path
+    )
+
+
+def _read_part(folder: Path, part: str, manifest: Manifest) -> Any:
+    name = f"{part}.safetensors"
+    tensors = read_tensors(folder / name) if name in manifest.files else {}
+    return unpack(json.loads((folder / f"{part}.json").read_bytes()), tensors)
+
+
+def _names(groups: list[dict[str, Any]]) -> dict[int, str]:
+    """Index -> name of every parameter, where the groups have names."""
+    return {
+        index: name
+        for group in groups
+        for index, name in zip(group["params"], group.get("param_names", ()), strict=False)
+    }
+
+
+def _by_name(optimizer: dict[str, Any]) -> dict[str, Any]:
+    """torch's optimizer state with parameters' names for their indices: it can be read, and moved to another order."""
+    names = _names(optimizer.get("param_groups", []))
+    if not names:
+        return optimizer
+    return optimizer | {"state": {names[index]: slots for index, slots in optimizer["state"].items()}}
+
+
+def _by_index(optimizer: dict[str, Any]) -> dict[str, Any]:
+    indices = {name: index for index, name in _names(optimizer.get("param_groups", [])).items()}
+    if not indices:
+        return optimizer
+    return optimizer | {"state": {indices[name]: slots for name, slots in optimizer["state"].items()}}

@@ -1,0 +1,69 @@
+"""Tensors on disk: the safetensors format, written piece by piece and hashed on the way.
+
+``safetensors.torch.save_file`` wants all tensors on the CPU at once and leaves the hash to a second read. The
+format is small: eight bytes of header length, a JSON header, the tensors' bytes.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from trainer_core.checkpoints.manifest import FileRecord, write_hashed
+from trainer_core.failure import Failure
+
+_TYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.complex64: "C64",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint64: "U64",
+    torch.uint32: "U32",
+    torch.uint16: "U16",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> FileRecord:
+    """Write ``tensors`` in logical order whatever their strides and devices, one at a time in memory.
+
+    Raises Failure ``model_invalid`` for a type without a name in the format (quantized ones), OSError as ``write_hashed`` does.
+    """
+    # Wide types first, as the format's own library does: every tensor is aligned to its own size.
+    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    return write_hashed(path, _chunks({name: tensors[name] for name in names}))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of ``path``, on the CPU and contiguous."""
+    found: dict[str, Tensor] = load_file(path)
+    return found
+
+
+def _chunks(tensors: dict[str, Tensor]) -> Iterator[bytes | memoryview]:
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    offset = 0
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _TYPES:
+            raise Failure("model_invalid", f"{name!r} cannot be kept in a checkpoint: it is {tensor.dtype}.")
+        end = offset + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": _TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for tensor in tensors.values():
+        if tensor.numel():
+            flat = tensor.detach().cpu().contiguous().resolve_conj().resolve_neg().reshape(-1)
+            yield flat.view(torch.uint8).numpy().data
