@@ -10,7 +10,7 @@ from schemas.base import Document
 class ModelConfig(Document):
     """How the model is taken from the model file.
 
-    Order: ``build_model(**args)``; the class named ``className``; the only model class defined in the file; a
+    Order: the class named ``className``; ``build_model(**args)``; the only model class defined in the file; a
     module-level ``model``.
     """
 

@@ -107,7 +107,11 @@ class TrainingConfig(Document):
     ] = "auto"
     devices: Annotated[
         int | None,
-        Field(ge=1, le=1024, description="Devices, one process each; absent: 1. The result does not depend on it."),
+        Field(
+            ge=1,
+            le=1024,
+            description="Devices, one process each; absent: 1. The result does not depend on it, but for batch normalisation.",
+        ),
     ] = None
     report_every_seconds: Annotated[
         float, Field(ge=0, le=3600, description="Shortest time between two step events; 0: every step.")

@@ -1,10 +1,16 @@
 """What a run says before it begins."""
 
-from schemas.events import DataLoaded, ModelLoaded, RunResolved
+from collections.abc import Iterator
+
+from torch import nn
+
+from schemas.events import Alert, DataLoaded, ModelLoaded, RunResolved
 from trainer_core.loop.choices import fill_in
 from trainer_core.loop.material import Material, Sizes, Surroundings
 from trainer_core.loop.optimizers import default_weight_decay
 from trainer_core.loop.schedules import Schedule
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def announce(
@@ -39,7 +45,7 @@ def announce(
         },
     )
     around.channel.emit(RunResolved(resolved=resolved, chosen=chosen))
-    for alert in data.warnings:
+    for alert in (*data.warnings, *_notices(around, material)):
         around.channel.emit(alert)
     around.channel.emit(
         DataLoaded(
@@ -59,3 +65,19 @@ def announce(
             sha256=material.model_file.sha256,
         )
     )
+
+
+def _notices(around: Surroundings, material: Material) -> Iterator[Alert]:
+    """What a person might not expect of these settings on this machine."""
+    training, precision = around.request.training_config, material.precision
+    if (training.mixed_precision or training.precision == "auto") and precision.name == "fp32":
+        message = f"Mixed precision was asked for, and this run computes in fp32: {precision.reason}."
+        yield Alert(code="precision_fp32", level="info", message=message)
+    if around.ranks.world > 1 and any(isinstance(module, _BATCH_NORMS) for module in material.model.modules()):
+        yield Alert(
+            code="batch_norm_per_rank",
+            level="warning",
+            message=f"Batch normalisation sees one rank's share of a batch, a {around.ranks.world}th of it: the result "
+            "differs from that of one device.",
+            remedy="Use group or layer normalisation, or a batchSize that gives each rank enough samples.",
+        )

@@ -1,6 +1,5 @@
 """The figures of held-out samples: sums and counts of whole batches, each sample once."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,7 +15,9 @@ from trainer_core.stop import Stop
 
 
 class NoEvaluation:
-    """There is nothing held out. The null form."""
+    """There is nothing held out. The null form. ``omitted`` says why a figure was left out of the latest run."""
+
+    omitted = ""
 
     def run(self, model: nn.Module) -> dict[str, float] | None:
         """No figures."""
@@ -52,11 +53,9 @@ class Evaluation(NoEvaluation):
         self._ranks = ranks
         self._device = device
         self._stop = stop
-        self.seconds = 0.0
 
     def run(self, model: nn.Module) -> dict[str, float] | None:
         """Figures of ``model`` as it is now, by name (``valLoss``, ...); None when the run was asked to stop meanwhile."""
-        began = time.monotonic()
         self._ranks.share_buffers(model)
         self._figures.reset()
         with torch.no_grad(), evaluating(model):
@@ -67,9 +66,8 @@ class Evaluation(NoEvaluation):
         if self._ranks.any(self._stop.requested):
             return None
         self._figures.merge(self._ranks)
-        figures = self._figures.compute("val")
-        self.seconds = time.monotonic() - began
-        return figures
+        self.omitted = self._figures.omitted
+        return self._figures.compute("val")
 
     def _observe(self, model: nn.Module, inputs: object, targets: object) -> None:
         inputs, targets = (

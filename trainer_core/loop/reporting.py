@@ -37,31 +37,34 @@ class Reporting:
         self._figures = figures
         self._device = device
         self._every = every_seconds
-        self._began = self._said = time.monotonic()
+        self._began = self._said = self._stepped = time.monotonic()
         self._first_step: int | None = None
         self._samples = 0
+        self._seconds = 0.0
+        self._left_out: set[str] = set()
         self._epoch_sums = torch.zeros(2, dtype=torch.float64, device=device)
 
     def begin_epoch(self) -> None:
-        """Averages start anew, and so does the clock of the speed: evaluation and saving are no training."""
+        """Averages start anew, and the clock of the speed goes on: evaluation is no training."""
         self._epoch_sums.zero_()
-        self._samples = 0
-        self._said = time.monotonic()
+        self._stepped = time.monotonic()
 
     def observe(self, taken: Taken, position: Position) -> bool:
         """Count the step; whether it is time to ``say`` something."""
         if self._first_step is None:
             self._first_step = position.step - 1
+        now = time.monotonic()
         self._samples += taken.samples
+        self._seconds += now - self._stepped
+        self._stepped = now
         self._epoch_sums += torch.stack((taken.totals.loss_sum, taken.totals.count))
-        return time.monotonic() - self._said >= self._every
+        return now - self._said >= self._every
 
     def say(self, taken: Taken, position: Position) -> None:
         """Say where the run is. Waits for the device."""
         now = time.monotonic()
         loss_sum, count = taken.totals.loss_sum.item(), taken.totals.count.item()
         epoch_sum, epoch_count = self._epoch_sums.tolist()
-        seconds = now - self._said
         self._channel.emit(
             Step(
                 epoch=position.number,
@@ -72,12 +75,12 @@ class Reporting:
                 accuracy=self._figures.compute("train").get("trainAccuracy"),
                 learning_rate=taken.learning_rate,
                 grad_norm=finite(taken.norm.item()),
-                samples_per_second=self._samples / seconds if seconds > 0 else None,
+                samples_per_second=self._samples / self._seconds if self._seconds > 0 else None,
                 eta_seconds=self._seconds_left(now, position),
                 memory_bytes=memory_in_use(self._device),
             )
         )
-        self._said, self._samples = now, 0
+        self._said, self._samples, self._seconds = now, 0, 0.0
 
     def say_early_stop(self, stopping: EarlyStop, epoch: int) -> None:
         """Say that patience has run out after ``epoch``."""
@@ -93,6 +96,12 @@ class Reporting:
             f"{monitor} was not measured, or not finite, in epoch {epoch}; it neither improved nor used up patience."
         )
         self._channel.warn("monitor_not_measured", message, epoch=epoch, monitor=monitor)
+
+    def warn_left_out(self, reason: str) -> None:
+        """Say, once, why a figure that one could expect is not there; nothing for an empty ``reason``."""
+        if reason and reason not in self._left_out:
+            self._left_out.add(reason)
+            self._channel.warn("figures_left_out", f"Some figures are left out: {reason}")
 
     def _seconds_left(self, now: float, position: Position) -> float | None:
         """From the mean time of a step since this attempt began, evaluation and saving included."""

@@ -87,6 +87,7 @@ class Trainer:
             self.save("cancel")
             return "stopped"
         figures = self.training_figures() | validation
+        self.reporting.warn_left_out(self.evaluation.omitted)
         rate = self.optimizer.param_groups[0]["lr"]
         speed = samples / (trained - began) if samples else None
         return self.conclude(row_of(self.position.epoch + 1, figures, rate, time.monotonic() - began, speed))

@@ -16,7 +16,7 @@ from schemas.model import ModelConfig
 from schemas.result import Place
 from trainer_core.failure import Failure
 from trainer_core.models.choice import build
-from trainer_core.models.user_code import running, user_place
+from trainer_core.models.user_code import guarded, running, user_place
 
 __all__ = ["ModelFile", "user_place"]
 
@@ -56,13 +56,14 @@ class ModelFile:
         linecache.cache[str(path)] = (len(source), None, source.splitlines(keepends=True), str(path))
         _put_first_on_path(Path(assignment.workspace), path.parent)
         module = _execute(code, path)
+        metrics = _function(module, path, "metrics")
         return ModelFile(
             path=path,
             sha256=hashlib.sha256(content).hexdigest(),
             source=source,
             module=module,
             loss=_function(module, path, "loss"),
-            metrics=_function(module, path, "metrics"),
+            metrics=None if metrics is None else guarded(metrics, path, "computing metrics"),
             build_dataset=_function(module, path, "build_dataset"),
             collate=_function(module, path, "collate"),
         )

@@ -1,9 +1,10 @@
 """The border to the user's code: whatever it raises becomes one failure, with the line in the user's file."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from schemas.failures import FailureCode
 from schemas.result import Place
@@ -31,3 +32,13 @@ def running(path: Path, code: FailureCode, doing: str) -> Iterator[None]:
         where = f"line {place.line} of {path.name}" if place.line else path.name
         detail = "".join(traceback.format_exception(error))
         raise Failure(code, f"{type(error).__name__} while {doing} ({where}).", place=place, detail=detail) from error
+
+
+def guarded(function: Callable[..., Any], path: Path, doing: str) -> Callable[..., Any]:
+    """``function`` of the user's file at ``path``; what it raises is a ``Failure`` ``model_invalid``."""
+
+    def call(*arguments: Any) -> Any:
+        with running(path, "model_invalid", doing):
+            return function(*arguments)
+
+    return call

@@ -1,0 +1,89 @@
+"""Step events come by the clock, not by the epoch; what is left out is said once."""
+
+import time
+
+import pytest
+import torch
+
+from schemas.events import Alert, Step
+from trainer_core.channel import Channel
+from trainer_core.failure import Failure
+from trainer_core.loop.metrics.metrics import build_figures
+from trainer_core.loop.position import Length, Position
+from trainer_core.loop.ranks import Totals
+from trainer_core.loop.reporting import Reporting, Taken
+
+CPU = torch.device("cpu")
+TAKEN = Taken(Totals(torch.tensor(2.0), torch.tensor(4.0)), torch.tensor(1.0), learning_rate=0.1, samples=4)
+
+
+def spin(seconds: float) -> None:
+    """Keep this core busy."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass
+
+
+def build(channel: Channel, every: float) -> Reporting:
+    figures = build_figures("classification", CPU, None)
+    return Reporting(channel, Length.of(8, 4, 100, None), figures, CPU, every)
+
+
+def test_epochs_shorter_than_the_interval_are_reported_too():
+    channel, position, due = Channel(), Position(), []
+    reporting = build(channel, every=0.1)
+    for _ in range(6):
+        reporting.begin_epoch()
+        for _ in range(2):
+            spin(0.015)
+            position.advance(stepped=True)
+            due.append(reporting.observe(TAKEN, position))
+            if due[-1]:
+                reporting.say(TAKEN, position)
+        position.finish_epoch()
+    assert sum(due) == 1
+    (step,) = [data for data in channel.said if isinstance(data, Step)]
+    assert step.loss == 0.5
+
+
+def test_the_speed_leaves_out_what_happens_between_epochs():
+    channel, position = Channel(), Position()
+    reporting = build(channel, every=0.0)
+    for _ in range(2):
+        reporting.begin_epoch()
+        spin(0.02)
+        position.advance(stepped=True)
+        reporting.observe(TAKEN, position)
+        spin(0.2)
+    reporting.say(TAKEN, position)
+    (step,) = channel.said
+    assert step.samples_per_second == pytest.approx(8 / 0.04, rel=0.5)
+
+
+def test_a_reason_is_said_once():
+    channel = Channel()
+    reporting = build(channel, every=1.0)
+    for reason in ("", "too many", "too many"):
+        reporting.warn_left_out(reason)
+    assert [data.code for data in channel.said if isinstance(data, Alert)] == ["figures_left_out"]
+
+
+def test_own_metrics_that_raise_are_told_with_their_line(bench):
+    bench.write_model(
+        "from torch import nn\n\n\ndef build_model():\n    return nn.Linear(6, 3)\n\n\n"
+        "def metrics(outputs, targets):\n    return {'own': outputs / 'nothing'}\n"
+    )
+    bench.write_data()
+    with pytest.raises(Failure) as caught:
+        bench.train()
+    assert caught.value.error.code == "model_invalid"
+    assert caught.value.error.place.line == 9
+
+
+def test_precision_that_this_machine_does_not_give_is_said(bench):
+    bench.write_model("from torch import nn\n\n\ndef build_model():\n    return nn.Linear(6, 3)\n")
+    bench.write_data()
+    run = bench.train(trainingConfig={"epochs": 1, "mixedPrecision": True})
+    codes = [alert.code for alert in run.of(Alert)]
+    native = {"avx512_bf16", "amx_bf16"} & {name for name, has in torch.cpu.get_capabilities().items() if has}
+    assert ("precision_fp32" in codes) == (not native)
