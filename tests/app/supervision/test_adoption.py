@@ -23,7 +23,7 @@ PROGRAM = "epoch(1); epoch(2); gate('away'); epoch(3); gate('back'); epoch(4); e
 def killed_service(scene: Scene, job_id: str, last: str) -> Iterator[None]:
     """A service process that supervises the home of ``scene`` and is killed once it has stored the event ``last``."""
     command = [sys.executable, str(SERVICE), str(scene.settings.home), job_id, *STAND_IN]
-    environment = {**os.environ, "PYTHONPATH": str(SERVICE.parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(SERVICE.parents[3])}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as service:
         assert service.stdout is not None
         try:
