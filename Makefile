@@ -20,7 +20,7 @@ demo: $(STAMP)  ## start the service, train on real digits, print the payload
 	@$(BIN)/pytorch-trainer demo
 
 test: $(STAMP)  ## run every test
-	@$(BIN)/python -m pytest -q
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 
 format: $(STAMP)  ## rewrite the code in the house format
 	@$(BIN)/ruff format .
