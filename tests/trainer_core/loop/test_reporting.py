@@ -31,7 +31,7 @@ def build(channel: Channel, every: float) -> Reporting:
 
 def test_epochs_shorter_than_the_interval_are_reported_too():
     channel, position, due = Channel(), Position(), []
-    reporting = build(channel, every=0.1)
+    reporting, began = build(channel, every=0.1), time.monotonic()
     for _ in range(6):
         reporting.begin_epoch()
         for _ in range(2):
@@ -41,23 +41,25 @@ def test_epochs_shorter_than_the_interval_are_reported_too():
             if due[-1]:
                 reporting.say(TAKEN, position)
         position.finish_epoch()
-    assert sum(due) == 1
-    (step,) = [data for data in channel.said if isinstance(data, Step)]
-    assert step.loss == 0.5
+    assert 1 <= sum(due) <= (time.monotonic() - began) // 0.1
+    assert [data.loss for data in channel.said if isinstance(data, Step)] == [0.5] * sum(due)
 
 
 def test_the_speed_leaves_out_what_happens_between_epochs():
     channel, position = Channel(), Position()
     reporting = build(channel, every=0.0)
+    trained = 0.0
     for _ in range(2):
         reporting.begin_epoch()
+        began = time.monotonic()
         spin(0.02)
         position.advance(stepped=True)
         reporting.observe(TAKEN, position)
+        trained += time.monotonic() - began
         spin(0.2)
     reporting.say(TAKEN, position)
     (step,) = channel.said
-    assert step.samples_per_second == pytest.approx(8 / 0.04, rel=0.5)
+    assert step.samples_per_second == pytest.approx(8 / trained, rel=0.3)
 
 
 def test_a_reason_is_said_once():
