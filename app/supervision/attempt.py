@@ -10,9 +10,10 @@ from app.followers import Followers
 from app.store.interface import JobRow, Store, StoreUnavailable
 from app.supervision.attempt_folder import AttemptFolder
 from app.supervision.event_file import has_more, read_lines
-from app.supervision.settlement import settle
-from app.supervision.verdict import Remains, judge
-from app.supervision.worker_process import WorkerProcess
+from app.supervision.settlement import settle, settle_unheard
+from app.supervision.verdict import Remains, judge, training_error
+from app.supervision.worker_process import WorkerProcess, clear
+from app.worker_log import cut, is_too_long
 from schemas.assignment import Outcome, StopOrder
 
 _LOOK_SECONDS = 0.05
@@ -84,6 +85,14 @@ class Attempt:
         await self._insist(settle, self._store, self._row, outcome)
         self._followers.notify(self._row.job_id)
 
+    async def abandon(self, error: Exception) -> None:
+        """Nothing more is known of the attempt but that ``error`` befell us: end its processes, and say so."""
+        await self._thread(clear, self._folder)
+        message = f"The service met an unexpected {type(error).__name__} in seeing to the job, and ended it."
+        outcome = Outcome(state="failed", error=training_error("internal", message, str(error)))
+        await self._insist(settle_unheard, self._store, self._row, outcome)
+        self._followers.notify(self._row.job_id)
+
     async def stop(self, reason: Literal["cancelled", "timeout"]) -> None:
         """Ask the worker to save and stop; after the grace it is killed. Asking again changes nothing.
 
@@ -96,7 +105,11 @@ class Attempt:
 
     async def _ask_to_stop(self, worker: WorkerProcess, reason: Literal["cancelled", "timeout"]) -> None:
         self._kill_at = asyncio.get_running_loop().time() + self._grace_seconds
-        await self._thread(self._folder.order_stop, reason)
+        try:
+            await self._thread(self._folder.order_stop, reason)
+        except OSError as error:
+            # The disk is full, or the worker has removed its folder: the signal has to do.
+            _log.warning("%s: the order to stop could not be written: %s", self._row.job_id, error)
         worker.ask_to_stop()
 
     async def _enforce(self, worker: WorkerProcess) -> None:
@@ -105,6 +118,8 @@ class Attempt:
         if asyncio.get_running_loop().time() >= self._kill_at:
             self._kill_at = float("inf")
             await self._thread(worker.kill)
+        if is_too_long(self._folder.log):
+            await self._thread(cut, self._folder.log)
 
     async def _ingest_when_possible(self) -> bool:
         """Store the next piece of the event file; whether there was one.
@@ -138,6 +153,8 @@ class Attempt:
         row = self._store.get(self._row.job_id)
         if order is None and row is not None and row.state == "cancelling":
             return StopOrder(reason="cancelled")
+        if order is None and self._stop_reason is not None:
+            return StopOrder(reason=self._stop_reason)
         return order
 
     def _remains(self, returncode: int | None) -> Remains:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from app.files import write_atomically
+from app.files import open_foreign, size_of_foreign, write_atomically
 from app.supervision.verdict import training_error
 from app.worker_log import read_tail
 from schemas.assignment import (
@@ -22,6 +22,7 @@ from schemas.assignment import (
 )
 
 _LOG_LINES = 40
+_OUTCOME_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,14 @@ class AttemptFolder:
     def stop_order(self) -> StopOrder | None:
         """Why the worker was asked to stop; None when it was not."""
         try:
-            return StopOrder.model_validate_json((self.path / STOP_FILE).read_bytes())
+            return StopOrder.model_validate_json(self._read(STOP_FILE))
         except (FileNotFoundError, ValidationError):
             return None
 
     def outcome(self) -> Outcome | None:
         """What the worker left; None when it left nothing."""
         try:
-            return Outcome.model_validate_json((self.path / OUTCOME_FILE).read_bytes())
+            return Outcome.model_validate_json(self._read(OUTCOME_FILE))
         except FileNotFoundError:
             return None
         except ValidationError as error:
@@ -88,15 +89,13 @@ class AttemptFolder:
 
     def said_nothing(self) -> bool:
         """Whether the worker left neither an event nor an outcome."""
-        return not _size(self.events) and not (self.path / OUTCOME_FILE).exists()
+        return not size_of_foreign(self.events) and not size_of_foreign(self.path / OUTCOME_FILE)
 
     def log_tail(self) -> str:
         """The last lines of the worker's log: untrusted text."""
         return read_tail(self.jobs, self.job_id, self.attempt, _LOG_LINES).text
 
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+    def _read(self, name: str) -> bytes:
+        """A small file of the attempt: of a longer one so much that it cannot be valid."""
+        with open_foreign(self.path / name) as file:
+            return file.read(_OUTCOME_BYTES)

@@ -1,11 +1,11 @@
 """The event file of an attempt, read from where the store has got to: whole lines, in bounded pieces."""
 
-import os
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from app.clock import now
+from app.files import open_foreign, size_of_foreign
 from app.store.lines import cause_of, unreadable
 from schemas.events import WorkerLine
 
@@ -15,10 +15,7 @@ _LINE_BYTES = 16 << 20
 
 def has_more(path: Path, offset: int) -> bool:
     """Whether the file at ``path`` goes on after ``offset``."""
-    try:
-        return os.stat(path).st_size > offset
-    except FileNotFoundError:
-        return False
+    return size_of_foreign(path) > offset
 
 
 def read_lines(path: Path, offset: int, *, ended: bool) -> tuple[list[WorkerLine], int]:
@@ -28,7 +25,7 @@ def read_lines(path: Path, offset: int, *, ended: bool) -> tuple[list[WorkerLine
     So does one for a line that is no event, or is longer than 16 MiB.
     """
     try:
-        with path.open("rb") as file:
+        with open_foreign(path) as file:
             file.seek(offset)
             piece = file.read(_PIECE_BYTES)
             if b"\n" not in piece and len(piece) == _PIECE_BYTES:

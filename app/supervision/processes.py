@@ -29,7 +29,7 @@ class Process:
         """The process numbered ``pid`` now, or None when there is none (a zombie is one)."""
         try:
             descriptor = os.pidfd_open(pid)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):
             return None
         started = _started(pid)
         if started is None:

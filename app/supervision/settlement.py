@@ -8,6 +8,7 @@ from app.supervision.payload import check, fold
 from app.supervision.verdict import training_error
 from schemas.assignment import Outcome
 from schemas.events import Event
+from schemas.result import JobPayload
 
 _PAGE = 1000
 _log = logging.getLogger(__name__)
@@ -20,8 +21,16 @@ def settle(store: Store, row: JobRow, outcome: Outcome) -> bool:
     if flaws:
         _log.error("%s: payload refused by the output schema: %s", row.job_id, flaws)
         error = training_error("internal", "The result could not be written as its schema asks.", "\n".join(flaws))
-        outcome = Outcome(state="failed", error=error)
-        payload = fold([], outcome, row)
+        return settle_unheard(store, row, Outcome(state="failed", error=error))
+    return _record(store, row, outcome, payload)
+
+
+def settle_unheard(store: Store, row: JobRow, outcome: Outcome) -> bool:
+    """As ``settle``, with a payload in which nothing that the worker said plays a part."""
+    return _record(store, row, outcome, fold([], outcome, row))
+
+
+def _record(store: Store, row: JobRow, outcome: Outcome, payload: JobPayload) -> bool:
     reason = (payload.error.code, payload.error.message) if payload.error else None
     return store.settle(row.job_id, row.attempt, outcome.state, payload.to_json(), reason)
 

@@ -4,7 +4,7 @@ import asyncio
 import errno
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -149,13 +149,13 @@ class Supervisor:
                 self._slots.give_back(assigned)
         return claimed
 
-    def _tend(self, row: JobRow, care: Callable[[JobRow, AttemptFolder, Attempt], Any]) -> None:
+    def _tend(self, row: JobRow, care: Callable[[JobRow, AttemptFolder, Attempt], Awaitable[None]]) -> None:
         """See to the attempt of ``row`` in a task of its own; at its end its devices are free."""
         folder = AttemptFolder(self._settings.jobs, row.job_id, row.attempt)
         grace = self._settings.cancel_grace_seconds
         attempt = Attempt(row, folder, self._store, self._followers, self._thread, grace)
         self._attempts[row.job_id] = attempt
-        task = asyncio.create_task(care(row, folder, attempt))
+        task = asyncio.create_task(self._to_the_end(care, row, folder, attempt))
         self._tasks.add(task)
 
         def at_end(task: asyncio.Task[None]) -> None:
@@ -168,6 +168,20 @@ class Supervisor:
             _report(task)
 
         task.add_done_callback(at_end)
+
+    async def _to_the_end(
+        self,
+        care: Callable[[JobRow, AttemptFolder, Attempt], Awaitable[None]],
+        row: JobRow,
+        folder: AttemptFolder,
+        attempt: Attempt,
+    ) -> None:
+        """This process's one broad ``except``: a job is never left without an end, whatever its worker did to us."""
+        try:
+            await care(row, folder, attempt)
+        except Exception as error:
+            _log.exception("%s: seeing to attempt %d failed", row.job_id, row.attempt)
+            await attempt.abandon(error)
 
     async def _begin(self, row: JobRow, folder: AttemptFolder, attempt: Attempt) -> None:
         """Start a worker for a new attempt and follow it."""

@@ -15,11 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from app.files import write_atomically
+from app.files import open_foreign, write_atomically
 from app.supervision.attempt_folder import AttemptFolder
 from app.supervision.processes import Process, kill_marked, marked
 
 _PID_FILE = "worker.pid"
+_PID_FILE_BYTES = 100
 _MARK = "PYTORCH_TRAINER_ATTEMPT"
 
 
@@ -56,8 +57,15 @@ class WorkerProcess:
             os.close(lock)
         process = Process.find(child.pid)
         assert process is not None  # not yet reaped, so its number is taken
-        write_atomically(folder.path / _PID_FILE, f"{process.pid} {process.started}\n".encode())
-        return WorkerProcess(folder, process, child)
+        worker = WorkerProcess(folder, process, child)
+        try:
+            write_atomically(folder.path / _PID_FILE, f"{process.pid} {process.started}\n".encode())
+        except OSError:
+            # It would run although its job is said not to have started.
+            worker.clear()
+            process.release()
+            raise
+        return worker
 
     @staticmethod
     def adopt(folder: AttemptFolder) -> "WorkerProcess | None":
@@ -65,9 +73,10 @@ class WorkerProcess:
         if not _is_locked(folder.lock):
             return None
         try:
-            pid, started = map(int, (folder.path / _PID_FILE).read_text().split())
-        except FileNotFoundError:
-            # The service ended between starting the worker and noting it.
+            with open_foreign(folder.path / _PID_FILE) as noted:
+                pid, started = map(int, noted.read(_PID_FILE_BYTES).split())
+        except (FileNotFoundError, ValueError):
+            # The service ended between starting the worker and noting it, or the worker has spoilt the note.
             process = next(filter(None, map(Process.find, marked(_mark_of(folder)))), None)
         else:
             process = Process.find(pid)
