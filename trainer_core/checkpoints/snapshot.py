@@ -10,7 +10,8 @@ from torch import Tensor
 
 from trainer_core.checkpoints.manifest import FileRecord, Manifest, verify, write_hashed
 from trainer_core.checkpoints.packing import Packer, unpack
-from trainer_core.checkpoints.tensor_file import read_tensors, write_tensors
+from trainer_core.checkpoints.tensor_file import check_types, read_tensors, write_tensors
+from trainer_core.failure import Failure
 
 _PARTS = ("model", "optimizer", "state", "random")
 
@@ -47,6 +48,17 @@ class Snapshot:
             if packer.tensors:
                 files[f"{part}.safetensors"] = write_tensors(folder / f"{part}.safetensors", packer.tensors)
         return files
+
+
+def check_can_be_kept(model: dict[str, Any]) -> None:
+    """Raise Failure ``model_invalid`` for what a model's state dict holds and a checkpoint cannot, before anything is trained."""
+    packer = Packer()
+    try:
+        packer.pack(model)
+    except TypeError as error:
+        next_move = "Let get_extra_state() return tensors, numbers and text, in lists, tuples and dicts."
+        raise Failure("model_invalid", f"The model's state_dict() has {error}", next_move=next_move) from error
+    check_types(packer.tensors)
 
 
 def load_snapshot(path: Path) -> Snapshot:

@@ -45,6 +45,13 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> FileRecord:
     return write_hashed(path, _chunks({name: tensors[name] for name in names}))
 
 
+def check_types(tensors: dict[str, Tensor]) -> None:
+    """Raise Failure ``model_invalid`` for a tensor of a type without a name in the format."""
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _TYPES:
+            raise Failure("model_invalid", f"{name!r} cannot be kept in a checkpoint: it is {tensor.dtype}.")
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of ``path``, on the CPU and contiguous."""
     found: dict[str, Tensor] = load_file(path)
@@ -54,9 +61,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def _chunks(tensors: dict[str, Tensor]) -> Iterator[bytes | memoryview]:
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     offset = 0
+    check_types(tensors)
     for name, tensor in tensors.items():
-        if tensor.dtype not in _TYPES:
-            raise Failure("model_invalid", f"{name!r} cannot be kept in a checkpoint: it is {tensor.dtype}.")
         end = offset + tensor.numel() * tensor.element_size()
         header[name] = {"dtype": _TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
         offset = end

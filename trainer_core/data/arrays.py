@@ -12,7 +12,16 @@ from schemas.request import TrainingRequest
 from schemas.result import Place
 from trainer_core.data.samples import ArraySamples, Data, Indices
 from trainer_core.data.split import hold_out
-from trainer_core.data.targets import IGNORED, TargetCoding, check_class_count, code_column, count_classes, describe
+from trainer_core.data.targets import (
+    IGNORED,
+    LARGEST,
+    MOST_CLASSES,
+    TargetCoding,
+    check_class_count,
+    code_column,
+    count_classes,
+    describe,
+)
 from trainer_core.failure import Failure
 
 TASK_RULE = "text, booleans and integers are classes (class numbers from 0); floating-point targets are regressed"
@@ -44,8 +53,8 @@ def data_from_arrays(train: NamedArrays, validation: NamedArrays | None, request
 
     Raises ``data_invalid`` naming the array and the row: lengths that differ, NaN or infinity, class numbers below 0.
     """
-    coding = _coding(_checked(train), request)
-    whole = _coded(train, coding)
+    coding, ignored = _coding(_checked(train), request), ignored_class(request)
+    whole = _coded(train, coding, ignored)
     warnings = _integer_pixels(train)
     if validation is None:
         classes = whole.targets if coding.task != "regression" and whole.targets.ndim == 1 else None
@@ -53,7 +62,7 @@ def data_from_arrays(train: NamedArrays, validation: NamedArrays | None, request
         warnings += split.warnings
         parts = _rows(whole, split.train), _rows(whole, split.validation)
     else:
-        parts = whole, _coded(_checked(validation), coding)
+        parts = whole, _coded(_checked(validation), coding, ignored)
         _check_same_shape(train, validation)
     profile: dict[str, Any] = {
         "inputs": describe(parts[0].inputs),
@@ -73,12 +82,11 @@ def _rows(samples: ArraySamples, indices: Indices) -> ArraySamples:
 
 
 def _checked(arrays: NamedArrays) -> NamedArrays:
-    for array, place in ((arrays.inputs, arrays.input_place), (arrays.targets, arrays.target_place)):
-        if array.ndim == 0 or (array.dtype.kind not in "biuf" and array is arrays.inputs):
-            message = (
-                f"Array {place.column!r} has shape {list(array.shape)} and type {array.dtype}: no samples of numbers."
-            )
-            raise Failure("data_invalid", message, place=place)
+    sides = ((arrays.inputs, arrays.input_place, "biuf"), (arrays.targets, arrays.target_place, "biufSUO"))
+    for array, place, kinds in sides:
+        if array.ndim == 0 or array.dtype.kind not in kinds or 0 in array.shape[1:]:
+            what = f"Array {place.column!r} has shape {list(array.shape)} and type {array.dtype}"
+            raise Failure("data_invalid", f"{what}: no samples of numbers.", place=place)
         check_finite(array, place)
     if len(arrays.inputs) != len(arrays.targets):
         raise Failure(
@@ -91,17 +99,18 @@ def _checked(arrays: NamedArrays) -> NamedArrays:
 
 
 def check_finite(array: NDArray, place: Place) -> None:
-    """Raise ``data_invalid`` with the row (from 1) of the first NaN or infinity of ``array``."""
+    """Raise ``data_invalid`` with the row (from 1) of the first value of ``array`` that float32 cannot hold: NaN, infinity,
+    and what is larger than 3.4e38."""
     if array.dtype.kind != "f":
         return
-    finite = np.isfinite(array)
+    finite = np.abs(array) <= LARGEST if array.dtype.itemsize > 4 else np.isfinite(array)
     if finite.all():
         return
     index = tuple(int(part) for part in np.unravel_index(int(np.argmin(finite)), array.shape))
     raise Failure(
         "data_invalid",
         f"Array {place.column!r} holds {array[index]} at index {list(index)}; {int((~finite).sum())} such values in all.",
-        next_move="Fill or drop the samples with NaN or infinite values.",
+        next_move="Fill or drop the samples with NaN or infinite values, and those beyond float32.",
         place=place.model_copy(update={"row": index[0] + 1}),
     )
 
@@ -111,33 +120,53 @@ def _coding(arrays: NamedArrays, request: TrainingRequest) -> TargetCoding:
     if len(targets) == 0:
         raise Failure("data_invalid", f"{arrays.path} holds no sample.", place=place)
     if targets.dtype.kind not in "biuf":
-        return code_column(targets.ravel() if targets.ndim == 2 and targets.shape[1] == 1 else targets, task, place)
+        names = targets.ravel() if targets.ndim == 2 and targets.shape[1] == 1 else targets
+        if names.ndim != 1:
+            message = (
+                f"Array {place.column!r} holds text of shape {list(targets.shape)}; one class a sample was expected."
+            )
+            raise Failure("data_invalid", message, place=place)
+        return code_column(names, task, place)
     task = task or ("regression" if targets.dtype.kind == "f" else "classification")
     if task == "regression":
         return TargetCoding(task, None, place)
     if task == "binary":
         _check_binary(targets, place)
         return TargetCoding(task, ("0", "1"), place)
-    ignored = request.training_config.loss_args.get("ignore_index", IGNORED)
-    numbers = _class_numbers(targets, place, ignored)
-    classes = [str(number) for number in range(int(numbers.max(initial=0)) + 1)]
-    check_class_count(classes, task, place)
-    return TargetCoding(task, tuple(classes), place)
+    classes = number_classes(targets, place, ignored_class(request))
+    check_class_count(list(classes), task, place)
+    return TargetCoding(task, classes, place)
 
 
-def _class_numbers(targets: NDArray, place: Place, ignored: object) -> NDArray:
-    wrong = (targets < 0) & (targets != ignored)
+def number_classes(targets: NDArray, place: Place, ignored: object) -> tuple[str, ...]:
+    """The names of classes that are numbered from 0, from all targets. Raises ``data_invalid`` with the index of what is no
+    class number and is not ``ignored``."""
+    _check_class_numbers(targets, place, ignored)
+    counted = targets[targets != ignored]
+    if counted.size == 0:
+        raise Failure("data_invalid", f"Every target is {ignored}, which is ignored.", place=place)
+    return tuple(str(number) for number in range(int(counted.max()) + 1))
+
+
+def ignored_class(request: TrainingRequest) -> object:
+    """The class number that does not count. (What is no number is refused where the loss is built.)"""
+    return request.training_config.loss_args.get("ignore_index", IGNORED)
+
+
+def _check_class_numbers(targets: NDArray, place: Place, ignored: object) -> None:
+    wrong = ((targets < 0) | (targets >= MOST_CLASSES)) & (targets != ignored)
     if targets.dtype.kind == "f":
         wrong |= targets != np.floor(targets)
     if not wrong.any():
-        return targets.astype(np.int64)
-    row = int(np.argwhere(wrong)[0][0])
+        return
+    index = np.argwhere(wrong)[0].tolist()
     fix: list[PatchOperation] = [PatchOperation(op="add", path="/trainingConfig/task", value="regression")]
     raise Failure(
         "data_invalid",
-        f"Array {place.column!r} holds {targets[wrong][0]} in row {row + 1}; class numbers are 0, 1, 2 ...",
+        f"{f'Array {place.column!r}' if place.column else 'The data set'} holds {targets[tuple(index)]} in row {index[0] + 1} (index {index}); class numbers are 0, 1, 2 ... below "
+        f"{MOST_CLASSES:,}.",
         next_move="Number the classes from 0, or set trainingConfig.task to regression.",
-        place=place.model_copy(update={"row": row + 1}),
+        place=place.model_copy(update={"row": index[0] + 1}),
         fix=fix,
     )
 
@@ -150,18 +179,25 @@ def _check_binary(targets: NDArray, place: Place) -> None:
         raise Failure("data_invalid", message, place=place.model_copy(update={"row": row + 1}))
 
 
-def _coded(arrays: NamedArrays, coding: TargetCoding) -> ArraySamples:
+def _coded(arrays: NamedArrays, coding: TargetCoding, ignored: object) -> ArraySamples:
     inputs = arrays.inputs.astype(np.int64 if arrays.inputs.dtype.kind in "iu" else np.float32, copy=False)
     targets, place = arrays.targets, arrays.target_place
     if targets.dtype.kind not in "biuf":
         return ArraySamples(inputs, coding.encode(targets.reshape(len(targets), -1)[:, 0], place))
+    if coding.task == "binary":
+        _check_binary(targets, place)
     if coding.classes is None or coding.task == "binary":
         return ArraySamples(inputs, targets.astype(np.float32, copy=False))
+    _check_class_numbers(targets, place, ignored)
     numbers = targets.astype(np.int64, copy=False)
-    if numbers.size and int(numbers.max()) >= len(coding.classes):
-        row = int(np.argwhere(numbers >= len(coding.classes))[0][0])
-        message = f"Class {numbers.max()} is not among those of the training samples (0 to {len(coding.classes) - 1})."
-        raise Failure("data_invalid", message, place=place.model_copy(update={"row": row + 1}))
+    unknown = np.argwhere((numbers >= len(coding.classes)) & (numbers != ignored))
+    if len(unknown):
+        index = unknown[0].tolist()
+        message = (
+            f"Class {numbers[tuple(index)]} is not among those of the training samples (0 to "
+            f"{len(coding.classes) - 1}), at index {index}."
+        )
+        raise Failure("data_invalid", message, place=place.model_copy(update={"row": index[0] + 1}))
     return ArraySamples(inputs, numbers)
 
 

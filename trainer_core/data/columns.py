@@ -1,5 +1,6 @@
 """What each column of a table is: a number, a boolean or a category; and which ones teach nothing."""
 
+import re
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,9 @@ from trainer_core.data.samples import Indices
 from trainer_core.failure import Failure
 
 MOST_CATEGORIES = 100
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]|$)")
+_EXACT = 2**53
 
 Kind = Literal["number", "boolean", "category"]
 
@@ -32,8 +36,9 @@ def choose_columns(table: pd.DataFrame, rows: Indices, path: str) -> tuple[dict[
     if not kinds:
         message = f"No column is left to learn from: {_listed(dropped)}."
         raise Failure("data_invalid", message, place=Place(path=path, pointer="/dataConfig/features"))
+    notes = _long_numbers(table, kinds)
     if not dropped:
-        return kinds, []
+        return kinds, notes
     alert = Alert(
         code="columns_dropped",
         level="warning",
@@ -41,7 +46,29 @@ def choose_columns(table: pd.DataFrame, rows: Indices, path: str) -> tuple[dict[
         evidence={"columns": dropped},
         remedy="Name the columns to learn from in dataConfig.features.",
     )
-    return kinds, [alert]
+    return kinds, [alert, *notes]
+
+
+def _long_numbers(table: pd.DataFrame, kinds: dict[str, Kind]) -> list[Alert]:
+    """Whole numbers beyond 2^53 are not told apart in float64, let alone in what the model gets."""
+    names = [
+        name
+        for name, kind in kinds.items()
+        if kind == "number"
+        and pd.api.types.is_integer_dtype(table[name].dtype)
+        and (table[name].max() > _EXACT or table[name].min() < -_EXACT)
+    ]
+    if not names:
+        return []
+    return [
+        Alert(
+            code="digits_lost",
+            level="warning",
+            message=f"Whole numbers beyond 2^53 lose their last digits: {', '.join(names[:20])}.",
+            evidence={"columns": names},
+            remedy="Numbers this long are often identifiers: leave them out with dataConfig.features.",
+        )
+    ]
 
 
 def _listed(dropped: dict[str, str]) -> str:
@@ -63,10 +90,8 @@ def _kind(column: pd.Series, rows: Indices, place: Place) -> Kind:
     types = pd.api.types
     if types.is_bool_dtype(column.dtype) and not column.isna().any():
         return "boolean"
-    if types.is_datetime64_any_dtype(column.dtype) or types.is_timedelta64_dtype(column.dtype):
-        message = f"Column {place.column!r} holds dates: how they become numbers (days since, weekday, month) is yours to say."
-        next_move = "Leave it out with dataConfig.features, or replace it by number columns."
-        raise Failure("data_invalid", message, next_move=next_move, place=place)
+    if is_date(column):
+        raise dates(place)
     if types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype):
         return "number"
     _check_no_numbers(column, rows, place)
@@ -81,6 +106,26 @@ def _kind(column: pd.Series, rows: Indices, place: Place) -> Kind:
             place=place,
         )
     return "category"
+
+
+def is_date(column: pd.Series) -> bool:
+    """Whether ``column`` holds dates, as such or written as 2026-01-31 (with or without a time) in every cell."""
+    types = pd.api.types
+    if types.is_datetime64_any_dtype(column.dtype) or types.is_timedelta64_dtype(column.dtype):
+        return True
+    if types.is_numeric_dtype(column.dtype) or types.is_bool_dtype(column.dtype):
+        return False
+    present = column.dropna()
+    return not present.empty and all(_DATE.match(str(item)) for item in present)
+
+
+def dates(place: Place) -> Failure:
+    """The failure of a column of dates."""
+    message = (
+        f"Column {place.column!r} holds dates: how they become numbers (days since, weekday, month) is yours to say."
+    )
+    next_move = "Leave it out with dataConfig.features, or replace it by number columns."
+    return Failure("data_invalid", message, next_move=next_move, place=place)
 
 
 def _check_no_numbers(column: pd.Series, rows: Indices, place: Place) -> None:

@@ -13,7 +13,7 @@ from schemas.data import DataFormat
 from schemas.losses import Task
 from schemas.request import TrainingRequest
 from schemas.result import Place
-from trainer_core.data.arrays import NamedArrays, data_from_arrays
+from trainer_core.data.arrays import NamedArrays, data_from_arrays, ignored_class, number_classes
 from trainer_core.data.samples import Data, Indices, Part
 from trainer_core.data.split import hold_out
 from trainer_core.data.targets import check_class_count, count_classes
@@ -31,9 +31,10 @@ class DatasetSamples:
     dataset: Any
     collate: Callable[[list[Any]], Any]
     path: Path
+    length: int
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return self.length
 
     def take(self, indices: Indices) -> tuple[Any, Any]:
         """The items at ``indices``, collated to (inputs, targets)."""
@@ -42,7 +43,7 @@ class DatasetSamples:
             several = getattr(self.dataset, "__getitems__", None)
             items = several(places) if several is not None else [self.dataset[index] for index in places]
             batch = self.collate(list(items))
-        if not isinstance(batch, Sequence) or len(batch) != 2:
+        if not isinstance(batch, Sequence) or isinstance(batch, str) or len(batch) != 2:
             message = f"A batch of {self.path.name} is a {type(batch).__name__}; a pair (inputs, targets) was expected."
             next_move = "Let the data set's items, or collate, be pairs (inputs, targets)."
             raise Failure("data_invalid", message, next_move=next_move, place=Place(path=str(self.path)))
@@ -83,7 +84,9 @@ def _built(model_file: ModelFile, path: str, split: str) -> NamedArrays | Datase
         return None
     if not (hasattr(built, "__len__") and hasattr(built, "__getitem__")):
         raise _wrong_result(model_file, built)
-    return DatasetSamples(built, model_file.collate or stack, model_file.path)
+    with running(model_file.path, "data_invalid", f"counting the {split} samples of build_dataset"):
+        length = len(built)
+    return DatasetSamples(built, model_file.collate or stack, model_file.path, length)
 
 
 def _array(value: Any) -> NDArray:
@@ -107,9 +110,10 @@ def _data_of_datasets(train: DatasetSamples, validation: DatasetSamples | None, 
     if len(train) == 0:
         raise Failure("data_invalid", "The training data set is empty.", place=Place(path=str(train.path)))
     inputs, targets = train.take(np.arange(min(PROBE, len(train))))
-    known = _known_targets(train.dataset, len(train))
+    with running(train.path, "data_invalid", "reading the targets of build_dataset"):
+        known = _known_targets(train.dataset, len(train))
     task = request.training_config.task or _task_of(targets)
-    classes = None if task == "regression" else _class_names(train.dataset, known)
+    classes = None if task == "regression" else _class_names(train, known, ignored_class(request))
     if classes is not None:
         check_class_count(list(classes), task, Place(path=str(train.path)))
     profile: dict[str, Any] = {
@@ -137,13 +141,13 @@ def _known_targets(dataset: Any, count: int) -> NDArray | None:
     return None
 
 
-def _class_names(dataset: Any, known: NDArray | None) -> tuple[str, ...] | None:
-    named = getattr(dataset, "classes", None)
+def _class_names(samples: DatasetSamples, known: NDArray | None, ignored: object) -> tuple[str, ...] | None:
+    named = getattr(samples.dataset, "classes", None)
     if isinstance(named, Sequence) and not isinstance(named, str):
         return tuple(str(name) for name in named)
     if known is None or known.dtype.kind not in "iu" or known.size == 0:
         return None
-    return tuple(str(number) for number in range(int(known.max()) + 1))
+    return number_classes(known, Place(path=str(samples.path)), ignored)
 
 
 def _task_of(targets: Any) -> Task:

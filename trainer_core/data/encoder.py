@@ -11,10 +11,10 @@ from schemas.events import Alert
 from schemas.result import Place
 from trainer_core.data.columns import Kind
 from trainer_core.data.samples import Indices
+from trainer_core.data.targets import LARGEST
 from trainer_core.failure import Failure
 
 MISSING = "(missing)"
-LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,8 @@ def list_images(root: Path, pointer: str) -> Listing:
     skipped = 0
     for number, folder in enumerate(folders):
         files = _visible(folder)
-        images = [str(item) for item in files if item.suffix.lower() in SUFFIXES]
+        # A pipe would be waited for, for ever.
+        images = [str(item) for item in files if item.suffix.lower() in SUFFIXES and not item.is_fifo()]
         if not images:
             raise _class_without_images(folder, [item for item in files if item.is_dir()], pointer)
         paths += images

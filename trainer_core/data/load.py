@@ -95,6 +95,9 @@ def _check_paths(config: DataConfig) -> None:
     for key, text in (("trainPath", config.train_path), ("valPath", config.val_path)):
         if text is not None and not Path(text).exists():
             raise _not_found(key, Path(text))
+        if text is not None and not (Path(text).is_file() or Path(text).is_dir()):
+            place = Place(path=text, pointer=f"/dataConfig/{key}")
+            raise Failure("data_invalid", f"{text} is neither a file nor a folder.", place=place)
 
 
 def _not_found(key: str, path: Path) -> Failure:

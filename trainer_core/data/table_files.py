@@ -2,23 +2,35 @@
 
 import json
 import re
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet
 
 from schemas.data import DataFormat
 from schemas.result import Place
 from trainer_core.failure import Failure
+
+# Every column is looked at and fitted by itself, for about a millisecond.
+MOST_COLUMNS = 20_000
 
 
 def read_csv(path: Path) -> pd.DataFrame:
     """A table with a header line; fields are separated by commas, or by tabs in a ``.tsv`` file."""
     separator = "\t" if ".tsv" in path.suffixes else ","
     try:
+        header = pd.read_csv(path, sep=separator, encoding="utf-8-sig", nrows=0)
+        check_width(len(header.columns), path)
         # Kept whole: a column read in pieces may end with several types.
-        return pd.read_csv(path, sep=separator, encoding="utf-8-sig", low_memory=False)
+        table = pd.read_csv(path, sep=separator, encoding="utf-8-sig", low_memory=False)
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        message = f"{path.name} cannot be read or unpacked ({type(error).__name__})."
+        raise Failure("data_invalid", message, place=Place(path=str(path)), detail=str(error)) from error
     except pd.errors.EmptyDataError as error:
         raise Failure("data_invalid", f"{path} is empty.", place=Place(path=str(path))) from error
     except pd.errors.ParserError as error:
@@ -30,6 +42,23 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise Failure("data_invalid", message, place=place, detail=str(error)) from error
     except UnicodeDecodeError as error:
         raise _not_text(path, error) from error
+    if not isinstance(table.index, pd.RangeIndex):
+        # Pandas would take the first fields for names of the rows, and shift all others by one column.
+        message = f"The rows of {path.name} have more fields than its header names ({len(table.columns)})."
+        next_move = "Name every column in the header, or drop a separator at the end of the rows."
+        raise Failure("data_invalid", message, next_move=next_move, place=Place(path=str(path), line=2))
+    return table
+
+
+def check_width(columns: int, path: Path) -> None:
+    """Raise ``data_invalid`` for a table so wide that its columns would take minutes, one by one."""
+    if columns > MOST_COLUMNS:
+        raise Failure(
+            "data_invalid",
+            f"{path.name} has {columns:,} columns; at most {MOST_COLUMNS:,} are read as a table.",
+            next_move="Save so many numbers as one array: np.savez(path, x=..., y=...).",
+            place=Place(path=str(path)),
+        )
 
 
 def read_jsonl(path: Path) -> pd.DataFrame:
@@ -42,16 +71,31 @@ def read_jsonl(path: Path) -> pd.DataFrame:
                     rows.append(_row(text, path, number))
     except UnicodeDecodeError as error:
         raise _not_text(path, error) from error
-    return pd.DataFrame.from_records(rows)
+    try:
+        table = pd.DataFrame.from_records(rows)
+    except UnicodeEncodeError as error:
+        message = f"{path.name} holds half a surrogate pair ({error.object[error.start]!r}), which is no text."
+        raise Failure("data_invalid", message, place=Place(path=str(path))) from error
+    check_width(len(table.columns), path)
+    return table
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
     """A Parquet file."""
     try:
-        return pd.read_parquet(path)
+        check_width(len(pyarrow.parquet.read_schema(path).names), path)
+        table = pd.read_parquet(path)
     except (pa.ArrowException, OSError, ValueError) as error:
         message = f"{path.name} cannot be read as Parquet ({type(error).__name__})."
         raise Failure("data_invalid", message, place=Place(path=str(path)), detail=str(error)) from error
+    for name, column in table.items():
+        nested = (
+            column.map(lambda cell: isinstance(cell, dict | list | np.ndarray)) if column.dtype == object else column
+        )
+        if column.dtype == object and nested.any():
+            row = int(np.argmax(nested)) + 1
+            raise _nested(f"Row {row} of {path.name}", str(name), Place(path=str(path), row=row))
+    return table.reset_index(drop=True)
 
 
 READERS: dict[DataFormat, Callable[[Path], pd.DataFrame]] = {
@@ -65,18 +109,27 @@ def _row(text: str, path: Path, number: int) -> dict[str, object]:
     place = Place(path=str(path), line=number)
     try:
         row = json.loads(text)
+    except (RecursionError, OverflowError) as error:
+        raise Failure("data_invalid", f"Line {number} of {path.name} is nested too deep.", place=place) from error
     except json.JSONDecodeError as error:
         message = f"Line {number} of {path.name} is not JSON: {error.msg} at column {error.colno}."
         raise Failure("data_invalid", message, place=place) from error
+    except ValueError as error:
+        message = f"Line {number} of {path.name} holds a number of too many digits."
+        raise Failure("data_invalid", message, place=place, detail=str(error)) from error
     if not isinstance(row, dict):
         message = f"Line {number} of {path.name} is a {type(row).__name__}; an object was expected."
         raise Failure("data_invalid", message, place=place)
     nested = next((name for name, value in row.items() if isinstance(value, dict | list)), None)
     if nested is not None:
-        message = f"Line {number} of {path.name} holds a nested value in {nested!r}; a table has plain cells."
-        place = place.model_copy(update={"column": nested})
-        raise Failure("data_invalid", message, next_move="Flatten the value into columns of its own.", place=place)
+        raise _nested(f"Line {number} of {path.name}", nested, place)
     return row
+
+
+def _nested(where: str, column: str, place: Place) -> Failure:
+    message = f"{where} holds a nested value in {column!r}; a table has plain cells."
+    place = place.model_copy(update={"column": column})
+    return Failure("data_invalid", message, next_move="Flatten the value into columns of its own.", place=place)
 
 
 def _reason(error: Exception) -> str:

@@ -13,7 +13,7 @@ from schemas.events import Alert
 from schemas.problems import PatchOperation
 from schemas.request import TrainingRequest
 from schemas.result import Place
-from trainer_core.data.columns import choose_columns
+from trainer_core.data.columns import choose_columns, dates, is_date
 from trainer_core.data.encoder import Encoder
 from trainer_core.data.samples import ArraySamples, Data, Indices
 from trainer_core.data.split import hold_out
@@ -37,7 +37,7 @@ def load(request: TrainingRequest, format: DataFormat, _model_file: ModelFile) -
     values = target_values(table[target], place)
     coding = code_column(values, request.training_config.task, place)
     targets = coding.encode(values, place)
-    warnings = _looks_like_classes(values, coding, target)
+    warnings = [*_looks_like_classes(values, coding, target), *_lost_digits(values, coding, target)]
     if config.val_path is None:
         labels = None if coding.classes is None else targets
         split = hold_out(len(table), config, request.training_config.seed, labels)
@@ -61,7 +61,9 @@ def _read(path: str, format: DataFormat) -> pd.DataFrame:
     table = READERS[format](Path(path))
     if len(table.columns) < 2:
         message = f"{path} has {len(table.columns)} column(s); a target and at least one feature were expected."
-        raise Failure("data_invalid", message, place=Place(path=path))
+        separated = format == "csv" and len(table.columns) and any(mark in str(table.columns[0]) for mark in ";|\t")
+        next_move = "Separate the fields by commas, or by tabs in a .tsv file." if separated else None
+        raise Failure("data_invalid", message, next_move=next_move, place=Place(path=path))
     if len(table) == 0:
         raise Failure("data_invalid", f"{path} has a header and no rows.", place=Place(path=path))
     return table
@@ -130,6 +132,8 @@ def target_values(column: pd.Series, place: Place) -> NDArray:
             next_move="Fill or drop these rows: a row without an answer teaches nothing.",
             place=place.model_copy(update={"row": row}),
         )
+    if is_date(column):
+        raise dates(place)
     values = _plain_array(column)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         row = int(np.argmin(np.isfinite(values))) + 1
@@ -144,7 +148,7 @@ def _plain_array(column: pd.Series) -> NDArray:
     if types.is_bool_dtype(column.dtype):
         return np.asarray(column, dtype=bool)
     if types.is_integer_dtype(column.dtype):
-        return np.asarray(column, dtype=np.int64)
+        return np.asarray(column, dtype=np.uint64 if types.is_unsigned_integer_dtype(column.dtype) else np.int64)
     if types.is_numeric_dtype(column.dtype):
         return np.asarray(column, dtype=np.float64)
     return np.array([str(item) for item in column])
@@ -164,6 +168,24 @@ def _looks_like_classes(values: NDArray, coding: TargetCoding, target: str) -> l
             message=f"Column {target!r} holds {distinct} whole values, written with a decimal point: it is regressed.",
             evidence={"column": target, "distinct": distinct},
             remedy="If these are classes, set trainingConfig.task to classification.",
+        )
+    ]
+
+
+def _lost_digits(values: NDArray, coding: TargetCoding, target: str) -> list[Alert]:
+    """Whole numbers that differ, and are the same in float32."""
+    if coding.task != "regression" or values.dtype.kind not in "iu":
+        return []
+    before, after = len(np.unique(values)), len(np.unique(values.astype(np.float32)))
+    if before == after:
+        return []
+    return [
+        Alert(
+            code="digits_lost",
+            level="warning",
+            message=f"The {before} distinct whole numbers of the target {target!r} are {after} in float32.",
+            evidence={"column": target, "distinct": before, "inFloat32": after},
+            remedy="Subtract an offset, or take another target: numbers this long are often identifiers.",
         )
     ]
 

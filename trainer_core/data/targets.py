@@ -17,6 +17,9 @@ TASK_RULE = (
 )
 
 IGNORED = -100  # torch's ignore_index
+LARGEST = float(np.finfo(np.float32).max)
+# A class number is a place in the model's output: one beyond this is an identifier that was never numbered.
+MOST_CLASSES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class TargetCoding:
         Raises ``data_invalid`` with the row for a class that the training samples do not have.
         """
         if self.classes is None:
+            _check_size(values, place)
             return values.astype(np.float32)
         numbers = {name: number for number, name in enumerate(self.classes)}
         names = class_names(values)
@@ -61,13 +65,23 @@ def code_column(values: NDArray, task: Task | None, place: Place) -> TargetCodin
         task = "classification" if few else "regression"
     if task == "regression":
         if not numeric and values.dtype.kind != "b":
-            raise _wrong_task(f"Column {place.column!r} holds text ({values[0]!r}) and cannot be regressed.", place)
+            raise _wrong_task(
+                f"Column {place.column!r} holds text ({str(values[0])!r}) and cannot be regressed.", place
+            )
         return TargetCoding(task, None, place)
     if values.dtype.kind == "f":
         _check_whole(values, place)
     classes = sorted(set(class_names(values)), key=_numbers_first)
     check_class_count(classes, task, place)
     return TargetCoding(task, tuple(classes), place)
+
+
+def _check_size(values: NDArray, place: Place) -> None:
+    wrong = np.abs(values) > LARGEST if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
+    if wrong.any():
+        row = int(np.argmax(wrong)) + 1
+        message = f"The target {place.column!r} is {values[row - 1]:g} in row {row}; float32 ends at {LARGEST:.1e}."
+        raise Failure("data_invalid", message, place=place.model_copy(update={"row": row}))
 
 
 def _check_whole(values: NDArray, place: Place) -> None:

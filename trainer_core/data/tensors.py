@@ -2,6 +2,7 @@
 
 import pickle
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -82,9 +83,9 @@ def _unreadable(path: Path, error: Exception, next_move: str | None = None) -> F
 def read_npz(path: Path) -> dict[str, NDArray]:
     """The arrays of an ``.npz`` file; pickled ones are refused."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
         next_move = "Save plain arrays: np.savez(path, x=..., y=...), none of them of type object."
         raise _unreadable(path, error, next_move) from error
 

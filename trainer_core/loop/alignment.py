@@ -21,18 +21,26 @@ def one_tensor(value: object, what: str) -> Tensor:
             f"The {what} are a {type(value).__name__}, and the built-in losses want one tensor.",
             next_move="Return one tensor, or define loss(output, targets) in the model file.",
         )
+    if value.is_complex():
+        raise Failure(
+            "model_invalid",
+            f"The {what} are complex numbers, and the built-in losses want real ones.",
+            next_move="Return real numbers (abs(), torch.view_as_real), or define loss(output, targets) in the model file.",
+        )
     return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
 
 
 def align_classes(output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Logits as (M, C) and class indices as (M,).
 
-    Takes (N, C) with (N,), sequences (N, ..., C) with (N, ...), and torch's own order (N, C, ...) with (N, ...).
+    Takes (N, C) with (N,) or (N, 1), sequences (N, ..., C) with (N, ...), and torch's own order (N, C, ...) with (N, ...).
     Where both readings fit, three dimensions are read as a sequence (N, T, C), more as an image (N, C, H, W).
     Raises Failure ``model_invalid`` where none fits.
     """
     if targets.is_floating_point():
         raise _misfit(output, targets, "class indices must be whole numbers")
+    if targets.ndim == 2 and targets.shape[1] == 1 and output.ndim == 2:
+        targets = targets[:, 0]
     is_last = output.ndim > 1 and output.shape[:-1] == targets.shape
     is_second = output.ndim > 1 and (output.shape[0], *output.shape[2:]) == tuple(targets.shape)
     if is_second and not (is_last and output.ndim == 3):
@@ -40,6 +48,17 @@ def align_classes(output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     elif not is_last:
         raise _misfit(output, targets, "classification wants outputs (N, C) for targets (N,)")
     return output.reshape(-1, output.shape[-1]), targets.reshape(-1)
+
+
+def count_scores(output: object, targets: object) -> int | None:
+    """Scores per target, C of ``align_classes``; None for what does not fit together, and for targets that are no class
+    numbers."""
+    if not isinstance(output, Tensor) or not isinstance(targets, Tensor) or targets.is_floating_point():
+        return None
+    try:
+        return align_classes(output, targets)[0].shape[1]
+    except Failure:
+        return None
 
 
 def align_values(output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

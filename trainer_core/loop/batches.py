@@ -218,7 +218,7 @@ def map_tensors(function: Any, tree: Any) -> Any:
     if isinstance(tree, Mapping):
         return {key: map_tensors(function, item) for key, item in tree.items()}
     if isinstance(tree, tuple | list):
-        return type(tree)(map_tensors(function, item) for item in tree)
+        return _rebuilt(tree, [map_tensors(function, item) for item in tree])
     return tree
 
 
@@ -229,8 +229,17 @@ def as_tensors(tree: Any) -> Any:
     if isinstance(tree, Mapping):
         return {key: as_tensors(item) for key, item in tree.items()}
     if isinstance(tree, tuple | list):
-        return type(tree)(as_tensors(item) for item in tree)
+        return _rebuilt(tree, [as_tensors(item) for item in tree])
     return tree
+
+
+def _rebuilt(sequence: Sequence[Any], items: list[Any]) -> Sequence[Any]:
+    """``items`` as a named tuple where ``sequence`` is one, else as a plain list or tuple."""
+    if isinstance(sequence, list):
+        return items
+    make = getattr(type(sequence), "_make", tuple)
+    made: Sequence[Any] = make(items)
+    return made
 
 
 def shapes(tree: Any) -> str:

@@ -1,6 +1,7 @@
 """One forward pass and its loss: the only place of the loop where the user's code runs."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from schemas.model import ModelConfig
 from schemas.problems import PatchOperation
 from schemas.result import Place
 from trainer_core.failure import Failure
+from trainer_core.loop.alignment import count_scores
 from trainer_core.loop.batches import call, shapes
 from trainer_core.loop.losses import Loss
 from trainer_core.loop.precision import Precision
@@ -44,6 +46,9 @@ FEATURE_ARGUMENTS = (
     "num_inputs",
     "n_inputs",
 )
+# What torch raises for a class number without a score, and in batch normalisation of one value.
+_OUT_OF_BOUNDS = re.compile(r"^Target (-?\d+) is out of bounds")
+_ONE_SAMPLE = "Expected more than 1 value per channel"
 CHANNEL_ARGUMENTS = ("in_channels", "channels", "num_channels", "n_channels", "in_chans")
 
 
@@ -83,17 +88,43 @@ class Forward:
         except Failure as failure:
             raise self._explained(failure, inputs, None) from failure.__cause__
 
-    def check_outputs(self, output: Any, classes: int) -> None:
-        """Raise ``model_invalid`` when ``output`` ([N, C, ...] scores) has no column for one of ``classes`` class numbers.
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of ``loss``. Raises Failure ``model_invalid`` where it has none, and for what the user's own
+        backward pass raises."""
+        if not loss.requires_grad:
+            raise Failure(
+                "model_invalid",
+                "The loss has no gradient: no trainable parameter is part of it.",
+                next_move="Let the loss depend on the output without detach(), item() or no_grad(), and leave at least one "
+                "parameter with requires_grad=True.",
+                place=Place(path=str(self._file.path)),
+            )
+        with running(self._file.path, "model_invalid", "computing gradients"):
+            self._precision.backward(loss)
 
-        On a GPU such a target ends the process by an assertion on the device; it is asked before.
+    def check_count(self, passed: Pass) -> None:
+        """Raise ``model_invalid`` when the model file's own loss counts fewer than no targets."""
+        if bool(passed.count < 0):
+            raise Failure(
+                "model_invalid",
+                f"The model file's loss counted {passed.count.item():g} targets.",
+                next_move="Return a pair (sum, count) whose count is 0 or more.",
+                place=Place(path=str(self._file.path)),
+            )
+
+    def check_outputs(self, output: Any, targets: Any, classes: int) -> None:
+        """Raise ``model_invalid`` when ``output`` has no score for one of ``classes`` class numbers.
+
+        On a GPU such a target ends the process by an assertion on the device; it is asked before. The model file's own
+        loss may make of outputs what it likes.
         """
-        if not isinstance(output, Tensor) or output.ndim < 2 or output.shape[1] >= classes:
+        scores = None if self._loss.is_own else count_scores(output, targets)
+        if scores is None or scores >= classes:
             return
         fix = self._fix(OUTPUT_ARGUMENTS, classes)
         raise Failure(
             "model_invalid",
-            f"The model gives {output.shape[1]} scores per sample, but the data have {classes} classes.",
+            f"The model gives {scores} scores per sample, but the data have {classes} classes.",
             next_move=_next_move(fix, f"Let the model give {classes} scores per sample."),
             place=Place(path=str(self._file.path), pointer="/modelConfig/args" if fix else None),
             fix=fix,
@@ -106,6 +137,11 @@ class Forward:
         got = f"inputs of shape {shapes(inputs)}" + (
             f" and targets of shape {shapes(targets)}" if targets is not None else ""
         )
+        wrong_class = _OUT_OF_BOUNDS.search(str(cause)) if isinstance(cause, IndexError) else None
+        if wrong_class:
+            return _no_such_class(wrong_class.group(1), got, failure)
+        if isinstance(cause, ValueError) and _ONE_SAMPLE in str(cause):
+            return _one_sample(got, failure)
         fix = self._input_fix(inputs) if isinstance(cause, RuntimeError) else None
         return Failure(
             "model_invalid",
@@ -132,6 +168,30 @@ class Forward:
             return None
         changed = self._config.model_copy(update={"args": {**given, name: value}})
         return [PatchOperation(op="add", path="/modelConfig", value=changed.to_json())]
+
+
+def _no_such_class(number: str, got: str, failure: Failure) -> Failure:
+    """The failure of a target that torch's cross-entropy has no score for."""
+    return Failure(
+        "data_invalid",
+        f"A target is class number {number}, for which the model has no score, given {got}.",
+        next_move="Number the classes from 0, give the model a score for each, or set trainingConfig.lossArgs.ignore_index.",
+        place=failure.error.place,
+        detail=failure.error.untrusted,
+    )
+
+
+def _one_sample(got: str, failure: Failure) -> Failure:
+    """The failure of a batch normalisation that has one value to normalise."""
+    return Failure(
+        "model_invalid",
+        f"Batch normalisation cannot learn from a single sample, given {got}.",
+        next_move="Set dataConfig.batchSize so that no device gets a single sample, in the last batch of an epoch neither.",
+        place=Place(
+            path=str(failure.error.place.path) if failure.error.place else None, pointer="/dataConfig/batchSize"
+        ),
+        detail=failure.error.untrusted,
+    )
 
 
 def _parameters(model_file: ModelFile, config: ModelConfig) -> dict[str, object]:

@@ -19,16 +19,18 @@ from trainer_core.loop.alignment import align_classes, align_values, one_tensor
 _POINTER = "/trainingConfig/lossArgs"
 _BY_TASK: dict[Task, str] = {"classification": "cross_entropy", "binary": "bce", "regression": "mse"}
 IGNORED = -100
+OWN = "model file"
 
 SumAndCount = tuple[Tensor, Tensor]
 
 
 class Loss:
-    """A loss by ``name``; targets equal to ``ignore_index`` do not count (classification only)."""
+    """A loss by ``name`` (``is_own``: the model file's); targets equal to ``ignore_index`` do not count (classification only)."""
 
     def __init__(self, name: str, function: Callable[[Any, Any], SumAndCount], ignore_index: int = IGNORED) -> None:
         self.name = name
         self.ignore_index = ignore_index
+        self.is_own = name == OWN
         self._function = function
 
     def __call__(self, output: Any, targets: Any) -> SumAndCount:
@@ -49,7 +51,7 @@ def build_loss(
     """
     if training.loss is None and model_file_loss is not None:
         _refuse_arguments(training)
-        return Loss("model file", _count_samples(model_file_loss))
+        return Loss(OWN, _count_samples(model_file_loss))
     name = training.loss or _BY_TASK[task]
     entry = find_loss(name)
     if entry is None:
@@ -219,6 +221,10 @@ def _scalar(value: object) -> Tensor:
             "model_invalid",
             f"The model file's loss returned {got}.",
             next_move="Return the mean loss as a scalar tensor, or a pair (sum, count).",
+        )
+    if value.is_complex():
+        raise Failure(
+            "model_invalid", "The model file's loss returned a complex number.", next_move="Return a real number."
         )
     value = value.reshape(())
     return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,14 +10,18 @@ from torch import nn
 
 from schemas.assignment import Assignment
 from schemas.request import TrainingRequest
+from schemas.result import Place
 from trainer_core.channel import Channel
+from trainer_core.checkpoints.snapshot import check_can_be_kept
 from trainer_core.data.load import load_data
 from trainer_core.data.samples import Data
+from trainer_core.failure import Failure
 from trainer_core.loop import randomness
 from trainer_core.loop.batches import as_tensors, map_tensors
 from trainer_core.loop.choices import choose_batch_size, choose_workers
 from trainer_core.loop.evaluation import evaluating
-from trainer_core.loop.forward import Forward
+from trainer_core.loop.buffers import keeping_buffers
+from trainer_core.loop.forward import Forward, telling_out_of_memory
 from trainer_core.loop.losses import Loss, build_loss
 from trainer_core.loop.position import Length
 from trainer_core.loop.precision import Precision, build_precision
@@ -24,6 +29,7 @@ from trainer_core.loop.ranks import Ranks
 from trainer_core.loop.saving import saved_threads
 from trainer_core.loop.threads import measure
 from trainer_core.models.file import ModelFile
+from trainer_core.models.user_code import running
 from trainer_core.stop import Stop
 
 
@@ -81,15 +87,35 @@ def load(around: Surroundings) -> Material:
     data = load_data(around.assignment, model_file)
     randomness.seed_everything(request.training_config.seed)
     model: nn.Module = model_file.build(request.model_settings, nn.Module)
-    if not model.training:
-        # Pretrained models are often handed over in evaluation mode. Single modules that the file froze stay so.
-        model.train()
-    model.to(around.device)
+    make_ready(model, model_file.path, around.device)
     loss = build_loss(request.training_config, data.task, model_file.loss, around.device)
     precision = build_precision(request.training_config, around.device)
     forward = Forward(loss, precision, model_file, request.model_settings)
-    try_out(model, data, forward, around.device)
+    with telling_out_of_memory(1, 1):
+        try_out(model, data, forward, around.device)
+    with running(model_file.path, "model_invalid", "reading the model's state_dict()"):
+        check_can_be_kept(model.state_dict())
     return Material(model_file, model, data, loss, precision, forward)
+
+
+def make_ready(model: nn.Module, path: Path, device: torch.device) -> None:
+    """Put ``model`` into training mode and on the device. Raises Failure ``model_invalid`` where its own methods fail, and
+    for parameters without values."""
+    empty = next((name for name, parameter in model.named_parameters() if parameter.is_meta), None)
+    if empty is not None:
+        raise Failure(
+            "model_invalid",
+            f"Parameter {empty!r} is on the meta device: it has a shape and no values.",
+            next_move="Build the model without torch.device('meta'), or call to_empty() and initialise it.",
+            place=Place(path=str(path)),
+        )
+    with running(path, "model_invalid", f"moving the model to {device}"):
+        if not model.training:
+            # Pretrained models are often handed over in evaluation mode. Single modules that the file froze stay so.
+            model.train()
+        model.to(device)
+        with evaluating(model):
+            pass
 
 
 def size_up(around: Surroundings, material: Material) -> Sizes:
@@ -98,11 +124,13 @@ def size_up(around: Surroundings, material: Material) -> Sizes:
     batch_size = choose_batch_size(request, material.parameters, around.ranks.world)
     samples = len(material.data.train)
     optimizer_batch = batch_size * training.gradient_accumulation
+    with telling_out_of_memory(batch_size, training.gradient_accumulation):
+        threads = settle_threads(around, material, math.ceil(batch_size / around.ranks.world))
     return Sizes(
         batch_size,
         request.data_config.eval_batch_size or 2 * batch_size,
         choose_workers(request, material.data.train.arrays is not None, around.ranks.world),
-        settle_threads(around, material, math.ceil(batch_size / around.ranks.world)),
+        threads,
         Length.of(samples, optimizer_batch, training.epochs, training.max_steps),
     )
 
@@ -128,7 +156,7 @@ def try_out(model: nn.Module, data: Data, forward: Forward, device: torch.device
         map_tensors(lambda tensor: tensor.to(device), side)
         for side in as_tensors(data.train.take(np.arange(min(2, len(data.train)))))
     )
-    with randomness.untouched(device), torch.no_grad(), evaluating(model):
+    with randomness.untouched(device), keeping_buffers(model), torch.no_grad(), evaluating(model):
         if data.task == "classification" and data.classes is not None:
-            forward.check_outputs(forward.output(model, inputs), len(data.classes))
-        forward(model, inputs, targets)
+            forward.check_outputs(forward.output(model, inputs), targets, len(data.classes))
+        forward.check_count(forward(model, inputs, targets))

@@ -149,8 +149,7 @@ def saved_threads(config: CheckpointConfig) -> int | None:
 
 def check_model(model: nn.Module, snapshot: Snapshot) -> None:
     """Raise ``checkpoint_incompatible``, naming the first parameter that differs, unless ``snapshot`` is of this model."""
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in snapshot.model.items()}
+    wanted, found = _shapes(model.state_dict()), _shapes(snapshot.model)
     if wanted == found:
         return
     name = next(name for name in [*wanted, *found] if wanted.get(name) != found.get(name))
@@ -160,6 +159,11 @@ def check_model(model: nn.Module, snapshot: Snapshot) -> None:
         f"{snapshot.path} is of another model: {name} is {there} in the checkpoint and {here} in the model.",
         place=Place(path=str(snapshot.path), pointer="/checkpointConfig/resumeFrom"),
     )
+
+
+def _shapes(state_dict: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Shapes by name; what modules keep beside tensors (``get_extra_state``) has none."""
+    return {name: tuple(value.shape) for name, value in state_dict.items() if isinstance(value, Tensor)}
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, snapshot: Snapshot) -> None:

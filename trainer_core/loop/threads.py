@@ -14,6 +14,7 @@ from torch import nn
 from trainer_core.data.samples import Samples
 from trainer_core.loop.batches import as_tensors
 from trainer_core.loop.forward import Forward
+from trainer_core.loop.buffers import keeping_buffers
 from trainer_core.loop.randomness import untouched
 
 # Seconds of one pass beyond which all cores pay without asking.
@@ -59,14 +60,11 @@ def measure(model: nn.Module, samples: Samples, forward: Forward, size: int) -> 
     """The number of threads for passes of ``size`` samples forward and backward. Parameters, buffers, gradients and
     generators are afterwards as they were."""
     inputs, targets = as_tensors(samples.take(np.arange(min(size, len(samples)))))
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
 
     def one_pass() -> None:
-        torch.autograd.backward(forward(model, inputs, targets).loss_sum)
+        forward.backward(forward(model, inputs, targets).loss_sum)
 
-    with untouched(torch.device("cpu")):
+    with untouched(torch.device("cpu")), keeping_buffers(model):
         number = fastest_number(one_pass, torch.get_num_threads())
     model.zero_grad(set_to_none=True)
-    for name, buffer in model.named_buffers():
-        buffer.copy_(buffers[name])
     return number

@@ -137,7 +137,7 @@ class Trainer:
         """One forward and backward pass. Gradients are those of ``scale`` times the sum of losses: a mean, but for the
         number of targets, which is known only when all micro-batches of all ranks are through (see ``make_mean``)."""
         passed = self.forward(self.network, micro.inputs, micro.targets)
-        self.precision.backward(passed.loss_sum * (scale * micro.counted))
+        self.forward.backward(passed.loss_sum * (scale * micro.counted))
         sums = torch.stack((passed.loss_sum.detach(), passed.count)).double()
         if not micro.counted:
             return torch.zeros_like(sums)

@@ -50,8 +50,7 @@ class ModelFile:
         """
         path = Path(assignment.request.model_path)
         content = Path(assignment.model_snapshot).read_bytes()
-        code = _compile(content, path)
-        source = importlib.util.decode_source(content)
+        source, code = _compile(content, path)
         # Tracebacks and inspect show the lines that ran, also when the user's file has changed since.
         linecache.cache[str(path)] = (len(source), None, source.splitlines(keepends=True), str(path))
         _put_first_on_path(Path(assignment.workspace), path.parent)
@@ -79,9 +78,9 @@ class ModelFile:
         return build(self.module, self.path, self.source, config, kind)
 
 
-def _compile(content: bytes, path: Path) -> CodeType:
+def _compile(content: bytes, path: Path) -> tuple[str, CodeType]:
     try:
-        return compile(content, str(path), "exec", dont_inherit=True)
+        return importlib.util.decode_source(content), compile(content, str(path), "exec", dont_inherit=True)
     except SyntaxError as error:
         raise _syntax_failure(error, path) from error
     except ValueError as error:
@@ -135,8 +134,13 @@ def _import_failure(error: ImportError, path: Path) -> Failure:
         next_move = (
             f"Install {error.name} in the worker's environment, or put it beside the model file or in the workspace."
         )
+    elif error.name is None and "relative import" in str(error):
+        message = f"A relative import failed (at {where}): the model file is no part of a package."
+        next_move = (
+            "Import what lies beside the model file by its own name: `import helper`, not `from . import helper`."
+        )
     else:
-        message = f"An import from {error.name!r} failed (at {where})."
+        message = f"An import{f' from {error.name!r}' if error.name else ''} failed (at {where})."
         next_move = "Mend the import; the error's text is in untrusted."
     detail = "".join(traceback.format_exception(error))
     return Failure("model_import_failed", message, next_move=next_move, place=place, detail=detail)

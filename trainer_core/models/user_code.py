@@ -21,17 +21,20 @@ def user_place(exception: BaseException, path: Path) -> Place | None:
 
 @contextmanager
 def running(path: Path, code: FailureCode, doing: str) -> Iterator[None]:
-    """Run code of the user's file at ``path``: what it raises, ``SystemExit`` included, is a ``Failure`` of ``code``
-    that says what we were ``doing``. A failure of our own, and a want of memory, pass as they are."""
+    """Run code of the user's file at ``path``: what it raises, ``SystemExit`` and other exceptions that are no errors
+    included, is a ``Failure`` of ``code`` that says what we were ``doing``. A failure of our own, a want of memory, and a
+    person's Ctrl-C pass as they are."""
     try:
         yield
-    except (Failure, MemoryError):
+    except (Failure, MemoryError, KeyboardInterrupt, GeneratorExit):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         place = user_place(error, path) or Place(path=str(path))
         where = f"line {place.line} of {path.name}" if place.line else path.name
         detail = "".join(traceback.format_exception(error))
-        raise Failure(code, f"{type(error).__name__} while {doing} ({where}).", place=place, detail=detail) from error
+        message = f"{type(error).__name__} while {doing} ({where})."
+        next_move = "Mend the model file at the named line; the error's text is in untrusted."
+        raise Failure(code, message, next_move=next_move, place=place, detail=detail) from error
 
 
 def guarded(function: Callable[..., Any], path: Path, doing: str) -> Callable[..., Any]:
