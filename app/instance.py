@@ -59,6 +59,6 @@ class Instance:
     def _whereabouts(self) -> str:
         try:
             said = json.loads((self._home / SERVICE_FILE).read_bytes())
-        except (OSError, json.JSONDecodeError):
+        except (OSError, ValueError):
             return ""
-        return f": {said.get('url')}, process {said.get('pid')}"
+        return f": {said.get('url')}, process {said.get('pid')}" if isinstance(said, dict) else ""

@@ -15,17 +15,21 @@ from app.http.routes import events, health, jobs, skill
 from app.http.server import Server
 from app.instance import AlreadyRunning, Instance
 from app.service import Service
-from app.settings import Settings
+from app.settings import Settings, require_workspace
+from app.store.interface import StoreUnavailable
 from app.store.sqlite import SqliteStore
 from app.supervision.supervisor import WORKER_COMMAND, Supervisor
 
 
 def create_app(settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> FastAPI:
-    """The application: routes, guards, and at its start a store and a supervisor. ``command`` starts a worker."""
+    """The application: routes, guards, a store, and at its start a supervisor. ``command`` starts a worker.
+
+    Raises StoreUnavailable here and now, and not in the middle of the server's start, when there is no working store.
+    """
+    store = SqliteStore(settings.database)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        store = SqliteStore(settings.database)
         followers = Followers()
         supervisor = Supervisor(settings, store, followers, command)
         app.state.service = Service(settings, store, supervisor, followers)
@@ -56,10 +60,11 @@ def create_app(settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> F
 def serve(settings: Settings, announce: Callable[[str], None] = lambda url: None) -> None:
     """Serve until SIGTERM or SIGINT; ``announce`` is told the URL once it answers.
 
-    Raises ValueError for settings that are not safe, AlreadyRunning when the home has a service, OSError when the
-    port is taken.
+    Raises ValueError for settings that are not safe or lead nowhere, AlreadyRunning when the home has a service,
+    StoreUnavailable when its database cannot be used, OSError when the port is taken.
     """
     require_safe_bind(settings)
+    require_workspace(settings)
     with Instance(settings.home) as instance:
         Server(create_app(settings), settings, instance, announce).run_here()
 
@@ -68,7 +73,7 @@ def main() -> int:
     """Serve; exit status 1, and the reason on standard error, when that is not possible."""
     try:
         serve(Settings.from_environment())
-    except (ValueError, AlreadyRunning, OSError, RuntimeError) as error:
+    except (ValueError, AlreadyRunning, StoreUnavailable, OSError, RuntimeError) as error:
         print(f"pytorch-trainer: {error}", file=sys.stderr)
         return 1
     return 0

@@ -65,13 +65,25 @@ class Service:
 
     async def submit(self, body: bytes, idempotency_key: str | None = None) -> Submitted:
         """Accept a job, durably; or find the one that came with this key. A refused one leaves nothing behind."""
-        return await self._accept(await asyncio.to_thread(self._gate.admit, body), idempotency_key)
-
-    async def _accept(self, admitted: Admitted, key: str | None) -> Submitted:
-        submitted = await asyncio.to_thread(self._store_job, admitted, key)
+        submitted = await asyncio.to_thread(self._submit, body, idempotency_key)
         if submitted.new:
             self._supervisor.wake()
         return submitted
+
+    def _submit(self, body: bytes, key: str | None) -> Submitted:
+        document = self._gate.read(body)
+        return self._seen(document, key) or self._store_job(self._gate.admit(document), key)
+
+    def _seen(self, document: Any, key: str | None) -> Submitted | None:
+        """The job that came with this key and input before. Looked for before anything else: a submission that is
+        sent again finds its job though its model file is gone by now, or the queue full."""
+        row = self._store.of_key(key) if key is not None else None
+        given = self._gate.given(document) if row is not None else None
+        if row is None or given is None:
+            return None
+        if _hash_of(given) != row.input_sha256:
+            raise self._conflict(KeyConflict(row.job_id), key)
+        return Submitted(row, new=False)
 
     def _store_job(self, admitted: Admitted, key: str | None) -> Submitted:
         self._refuse_when_full()
@@ -91,11 +103,10 @@ class Service:
         return Submitted(row, accepted)
 
     def _new_job(self, job_id: str, admitted: Admitted, key: str | None) -> NewJob:
-        canonical = json.dumps(admitted.input, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return NewJob(
             job_id=job_id,
             request=admitted.request.to_json(),
-            input_sha256=hashlib.sha256(canonical.encode()).hexdigest(),
+            input_sha256=_hash_of(admitted.input),
             engine=admitted.engine,
             labels=admitted.request.labels,
             devices=admitted.request.training_config.devices or 1,
@@ -138,7 +149,10 @@ class Service:
     async def jobs(
         self, states: Sequence[JobState], label: tuple[str, str] | None, cursor: str | None, limit: int
     ) -> JobPage:
-        """A page of jobs, newest first; ``nextCursor`` is there when there are more."""
+        """A page of jobs, newest first; ``nextCursor`` is there when there are more. Raises Refusal (422) for a cursor
+        of which there is no job: an empty page would read as the end of the list."""
+        if cursor is not None and await asyncio.to_thread(self._store.get, cursor) is None:
+            raise Refusal("parameter_invalid", f"cursor is {cursor[:80]!r}; expected the nextCursor of a page before.")
         rows = await asyncio.to_thread(self._store.list, states=states, label=label, before=cursor, limit=limit + 1)
         views = [await self.view(row) for row in rows[:limit]]
         return JobPage(jobs=views, next_cursor=views[-1].job_id if len(rows) > limit else None)
@@ -230,6 +244,12 @@ class Service:
         """End every wait and every stream now; trainings go on."""
         self._closing = True
         self._followers.wake()
+
+
+def _hash_of(given: dict[str, Any]) -> str:
+    """SHA-256 of an input, whatever the order of its keys."""
+    canonical = json.dumps(given, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _holds(until: Until, news: Sequence[Event]) -> bool:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from platformdirs import user_data_path
 
 DEFAULT_PORT = 8000
+TOKEN_FILE = "token"
 
 _URL = re.compile(r"https?://(\[[0-9a-fA-F:]+\]|[^\s/?#\[\]@:]+)(:\d{1,5})?(/[^\s?#]*)?")
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
@@ -59,6 +60,11 @@ class Settings:
         return self.home / "pytorch-trainer.db"
 
     @property
+    def token_file(self) -> Path:
+        """The file with the token, readable by its owner alone."""
+        return self.home / TOKEN_FILE
+
+    @property
     def jobs(self) -> Path:
         """The folder with one folder per job."""
         return self.home / "jobs"
@@ -94,6 +100,14 @@ class ClientSettings:
         ):
             raise ValueError(f"PT_URL={url!r}: expected a URL such as http://127.0.0.1:8000")
         return ClientSettings(url and url.rstrip("/"), os.environ.get("PT_TOKEN") or None)
+
+
+def require_workspace(settings: Settings) -> None:
+    """Raises ValueError when there is no folder to work in: every request would name paths that do not exist."""
+    if not settings.workspace.is_dir():
+        raise ValueError(
+            f"The workspace {settings.workspace} is no folder. Make it, or set PT_WORKSPACE to another one."
+        )
 
 
 def _whole_number(said: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:

@@ -7,10 +7,8 @@ from pathlib import Path
 from app.cli.client import Address, Client
 from app.cli.exits import Unreachable
 from app.cli.follow import Line
-from app.settings import ClientSettings, Settings
-
-SERVICE_FILE = "service.json"
-TOKEN_FILE = "token"
+from app.instance import SERVICE_FILE
+from app.settings import TOKEN_FILE, ClientSettings, Settings
 
 
 @dataclass(frozen=True)
@@ -27,12 +25,17 @@ class Whereabouts:
         client = ClientSettings.from_environment()
         return Whereabouts(Settings.from_environment().home, client.url, client.token)
 
+    @property
+    def token_file(self) -> Path:
+        """Where the service that runs on this home keeps its token."""
+        return self.home / TOKEN_FILE
+
     def read_token(self) -> str | None:
         """``PT_TOKEN``, else the token in the home folder, else None."""
         if self.token is not None:
             return self.token
         try:
-            return (self.home / TOKEN_FILE).read_text().strip() or None
+            return self.token_file.read_text().strip() or None
         except FileNotFoundError:
             return None
 
@@ -42,7 +45,7 @@ class Whereabouts:
             return self.url
         try:
             said = json.loads((self.home / SERVICE_FILE).read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (FileNotFoundError, ValueError):
             return None
         return str(said["url"]) if isinstance(said, dict) and "url" in said else None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import schemas
-from app.cli.address import TOKEN_FILE, Whereabouts
+from app.cli.address import Whereabouts
 from app.cli.errors import error_lines, shown, value
 from app.cli.exits import CommandError, Exit, Refusal
 from app.cli.output import read_request, remark, write_json, write_table
@@ -36,7 +36,7 @@ def schema(arguments: Namespace) -> int:
 def token(arguments: Namespace) -> int:
     """The token, or the file that holds it; the service makes it at its first start."""
     whereabouts = Whereabouts.from_environment()
-    path, found = whereabouts.home / TOKEN_FILE, whereabouts.read_token()
+    path, found = whereabouts.token_file, whereabouts.read_token()
     if found is None:
         raise CommandError(
             Exit.INVALID_INPUT, f"There is no token at {path} yet; the service makes it: pytorch-trainer serve"

@@ -14,6 +14,7 @@ from app.cli.embedded import HOME_IS_TAKEN
 from app.instance import AlreadyRunning
 from app.main import serve
 from app.settings import Settings
+from app.store.interface import StoreUnavailable
 
 # A service that cannot end in good order ends all the same: its store is safe at any moment.
 _LONGEST_ENDING_SECONDS = 15.0
@@ -29,7 +30,7 @@ def main() -> int:
     except AlreadyRunning as error:
         print(error, file=sys.stderr)
         return HOME_IS_TAKEN
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, StoreUnavailable, OSError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -5,10 +5,10 @@ from argparse import Namespace
 from dataclasses import replace
 
 from app.cli.exits import CommandError, Exit
-from app.http.authentication import TOKEN_FILE
 from app.instance import AlreadyRunning
 from app.main import serve as serve_forever
 from app.settings import Settings
+from app.store.interface import StoreUnavailable
 
 # Options of the command line, and the settings that they override.
 _OVERRIDES = {
@@ -33,7 +33,7 @@ def serve(arguments: Namespace) -> int:
 
     try:
         serve_forever(settings, announce)
-    except (AlreadyRunning, OSError, RuntimeError, ValueError) as error:
+    except (AlreadyRunning, StoreUnavailable, OSError, RuntimeError, ValueError) as error:
         raise CommandError(Exit.INVALID_INPUT, str(error)) from error
     except SystemExit as error:
         # uvicorn's own way out, with a status that means something else here.
@@ -42,7 +42,7 @@ def serve(arguments: Namespace) -> int:
 
 
 def _facts(url: str, settings: Settings) -> dict[str, str]:
-    token = {"tokenPath": str(settings.home / TOKEN_FILE)} if settings.auth else {}
+    token = {"tokenPath": str(settings.token_file)} if settings.auth else {}
     return {
         "url": url,
         "docs": f"{url}/docs",
@@ -53,7 +53,7 @@ def _facts(url: str, settings: Settings) -> dict[str, str]:
 
 
 def _line(url: str, settings: Settings) -> str:
-    token = f"token in {settings.home / TOKEN_FILE}" if settings.auth else "no token asked for"
+    token = f"token in {settings.token_file}" if settings.auth else "no token asked for"
     return (
         f"pytorch-trainer serves {settings.workspace} on {url} · docs {url}/docs · home {settings.home} · {token} "
         "· Ctrl-C ends it, trainings go on"

@@ -60,9 +60,14 @@ class Gate:
         self._settings = settings
         self._paths = Paths(settings)
 
-    def admit(self, body: bytes) -> Admitted:
-        """The request in ``body``. Raises Refusal: 400, 413 for what is no JSON of ours, 422 with all errors."""
-        found = self.examine(self.read(body), "paths")
+    def given(self, document: Any) -> dict[str, Any] | None:
+        """The input in ``document``, unwrapped and without nulls, be it valid or not; None when there is none."""
+        found = unwrap(document).input
+        return None if found is None else without_nulls(found)
+
+    def admit(self, document: Any) -> Admitted:
+        """The request in ``document``. Raises Refusal: 422 with all errors."""
+        found = self.examine(document, "paths")
         if found.input is None or found.request is None or found.engine is None or found.source is None:
             raise refusal(found)
         return Admitted(found.input, found.request, found.engine, found.source)

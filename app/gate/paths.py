@@ -120,6 +120,9 @@ class Paths:
             yield self._missing(path, text, "", folders=True)
         elif path == RESUME and not os.path.isdir(file):
             yield self._missing(path, text, "a checkpoint's or run's folder", folders=True)
+        elif not os.path.isdir(file) and not os.path.isfile(file):
+            # A reader of a pipe waits for ever.
+            yield self._missing(path, text, "a file or a folder", folders=True)
         elif not os.access(file, os.R_OK):
             yield self._unreadable(path, text, PermissionError(13, "permission denied"))
 

@@ -16,9 +16,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.problems import Refusal
-from app.settings import LOOPBACK_HOSTS, Settings
+from app.settings import LOOPBACK_HOSTS, TOKEN_FILE, Settings
 
-TOKEN_FILE = "token"
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
 
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^:\[\]/@]+)(?::[0-9]{1,5})?")

@@ -12,6 +12,7 @@ from app.store.interface import StoreUnavailable
 SCHEMA_VERSION = 1
 _SCHEMA = Path(__file__).with_name("schema.sql")
 _BUSY_SECONDS = 10.0
+_NEXT_MOVE = "Put a copy of it back, move it away to begin with none, or set PT_HOME to another folder."
 
 
 class Database:
@@ -26,15 +27,20 @@ class Database:
         self._idle: deque[sqlite3.Connection] = deque()
         self._closed = False
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if path.exists() and not path.is_file():
+            raise StoreUnavailable(f"{path} cannot be used as the database: it is no file. {_NEXT_MOVE}")
         path.touch(mode=0o600)
         self._writer = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             _configure(self._writer)
             self._writer.execute("PRAGMA journal_mode = WAL")
             self._prepare_schema()
-        except (sqlite3.DatabaseError, StoreUnavailable) as error:
+        except sqlite3.DatabaseError as error:
             self._writer.close()
-            raise StoreUnavailable(f"{path} cannot be used as the database: {error}") from error
+            raise StoreUnavailable(f"{path} cannot be used as the database: {error}. {_NEXT_MOVE}") from error
+        except StoreUnavailable:
+            self._writer.close()
+            raise
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -90,7 +96,7 @@ class Database:
         found: int = self._writer.execute("PRAGMA user_version").fetchone()[0]
         if found > SCHEMA_VERSION:
             raise StoreUnavailable(
-                f"it has schema version {found}; this release knows versions up to {SCHEMA_VERSION}. "
+                f"{self._path} has schema version {found}; this release knows versions up to {SCHEMA_VERSION}. "
                 "Install the newer release, or set PT_HOME to another folder."
             )
         if found == 0:
@@ -110,5 +116,7 @@ def _configure(connection: sqlite3.Connection) -> None:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except sqlite3.OperationalError as error:
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        raise  # Our own mistakes.
+    except sqlite3.DatabaseError as error:
         raise StoreUnavailable(f"The database could not be used: {error}.") from error

@@ -80,6 +80,9 @@ class Store(Protocol):
     def get(self, job_id: str) -> JobRow | None:
         """The job, or None."""
 
+    def of_key(self, idempotency_key: str) -> JobRow | None:
+        """The job that came with this key, or None."""
+
     def list(
         self,
         *,

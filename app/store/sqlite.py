@@ -52,6 +52,11 @@ class SqliteStore:
         with self._database.reading() as connection:
             return _one(connection, "job", job_id=job_id)
 
+    def of_key(self, idempotency_key: str) -> JobRow | None:
+        """The job that came with this key, or None."""
+        with self._database.reading() as connection:
+            return _one(connection, "job_of_key", idempotency_key=idempotency_key)
+
     def list(
         self,
         *,

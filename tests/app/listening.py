@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 
 from app.cli.stream import Message, messages_of
-from app.http.authentication import TOKEN_FILE
 from app.http.server import Server
 from app.instance import Instance
 from app.main import create_app
@@ -106,7 +105,7 @@ def address_of(service: Listening) -> tuple[str, int]:
 
 def client_of(settings: Settings, url: str) -> httpx.Client:
     """A client that has the token."""
-    token = (settings.home / TOKEN_FILE).read_text().strip()
+    token = settings.token_file.read_text().strip()
     return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60, trust_env=False)
 
 

@@ -3,16 +3,18 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from app.instance import AlreadyRunning, Instance
+from app.store.sqlite import SqliteStore
 
 WAIT_FOR_FILE = 30
 
@@ -96,6 +98,45 @@ def test_a_service_that_cannot_start_says_why(tmp_path: Path, environment: dict[
         assert output == ""
 
 
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        ("PRAGMA user_version = 99", "schema version 99"),
+        (None, "it is no file"),
+    ],
+)
+def test_a_database_of_no_use_is_one_plain_line(tmp_path: Path, spoil: str | None, complaint: str):
+    path = tmp_path / "home" / "pytorch-trainer.db"
+    if spoil is None:
+        path.mkdir(parents=True)
+    else:
+        SqliteStore(path).close()
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(spoil)
+    with process(tmp_path / "home") as child:
+        output, said = child.communicate(timeout=60)
+    assert (child.returncode, output) == (1, "")
+    assert complaint in said
+    assert "set PT_HOME" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_workspace_that_is_not_there_is_named(tmp_path: Path):
+    with process(tmp_path / "home", PT_WORKSPACE=str(tmp_path / "nowhere")) as child:
+        _, said = child.communicate(timeout=60)
+    assert child.returncode == 1
+    assert "nowhere is no folder" in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("left", [b"[]", b"null", b"\xff", b"{}", b""])
+def test_a_spoilt_note_of_the_other_service_does_not_hide_it(tmp_path: Path, left: bytes):
+    with Instance(tmp_path):
+        (tmp_path / "service.json").write_bytes(left)
+        with pytest.raises(AlreadyRunning, match="already"), Instance(tmp_path):
+            pass
+
+
 def test_the_service_loads_no_library_of_the_worker():
     program = "import app.main, sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -110,6 +151,8 @@ def test_a_database_of_another_kind_is_left_alone_and_named(tmp_path: Path):
     with process(home) as child:
         output, said = child.communicate(timeout=60)
     assert (child.returncode, output) == (1, "")
-    assert "could not start" in said
+    assert "is not a database" in said
+    assert "set PT_HOME" in said
+    assert "Traceback" not in said
     assert not (home / "service.json").exists()
     assert (home / "pytorch-trainer.db").read_bytes().startswith(b"this is no database")

@@ -15,6 +15,9 @@ from schemas.job import JobView
 
 SKILL = "/v1/skills/pytorch-trainer"
 
+# What the store can number.
+LARGEST_SEQ = 2**63 - 1
+
 # The guard in front of the routes checks the token; this makes the documentation know of it.
 bearer = HTTPBearer(auto_error=False, description="The token that `pytorch-trainer token` prints.")
 

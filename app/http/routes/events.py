@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Query, Response, Security
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from app.http.negotiation import choose
-from app.http.routes.common import Services, bearer, problems
+from app.http.routes.common import LARGEST_SEQ, Services, bearer, problems
 from app.http.routes.examples import EVENT
 from app.http.routes.jobs import JobId
 from app.http.streams import NDJSON, SSE, Stream, lines, server_sent
@@ -39,11 +39,12 @@ _EXAMPLE = {"events": [EVENT], "lastSeq": 12, "complete": False}
 async def get_job_events(
     service: Services,
     job_id: JobId,
-    after: Annotated[int, Query(ge=-1, description="Only events with a greater seq.")] = -1,
+    after: Annotated[int, Query(ge=-1, le=LARGEST_SEQ, description="Only events with a greater seq.")] = -1,
     limit: Annotated[int, Query(ge=1, le=1000, description="Events per JSON page.")] = 1000,
     accept: Annotated[str | None, Header(description=f"`{SSE}` or `{NDJSON}` for a stream; else a JSON page.")] = None,
     last_event_id: Annotated[
-        int | None, Header(ge=-1, description="Sent by a client that connects again; counts before `after`.")
+        int | None,
+        Header(ge=-1, le=LARGEST_SEQ, description="Sent by a client that connects again; counts before `after`."),
     ] = None,
 ) -> Response:
     """Numbered without a gap from 0. In a stream `id` is the number and `event` the type; a comment keeps it alive."""

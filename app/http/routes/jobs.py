@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Security
 from fastapi.responses import JSONResponse
 
-from app.http.routes.common import Body, Key, Services, bearer, job_answer, problems, request_body
+from app.http.routes.common import LARGEST_SEQ, Body, Key, Services, bearer, job_answer, problems, request_body
 from app.http.routes.examples import JOB_ID, PAYLOAD, VIEW
 from app.problems import Refusal
 from app.service import LONGEST_WAIT, Until
@@ -81,7 +81,8 @@ async def get_job(
         Until, Query(description="What to wait for: its end, a change of state, or the end of an epoch.")
     ] = "terminal",
     after: Annotated[
-        int | None, Query(ge=-1, description="`lastSeq` of the view you have; what came after it counts as news.")
+        int | None,
+        Query(ge=-1, le=LARGEST_SEQ, description="`lastSeq` of the view you have; what came after it counts as news."),
     ] = None,
 ) -> JSONResponse:
     """State, figures and a one-line summary. One bounded wait takes the place of polling."""

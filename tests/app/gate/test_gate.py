@@ -3,6 +3,7 @@
 import ast
 import copy
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -264,7 +265,7 @@ def test_what_only_the_author_knows_has_no_fix(gate: Gate, change: tuple[Any, ..
 
 @pytest.mark.parametrize("document", [EXAMPLE, EXAMPLE["skill"]["context"]], ids=["envelope", "bare"])
 def test_the_usage_example_of_the_skill_is_admitted_as_it_stands(gate: Gate, workspace: Path, document: dict[str, Any]):
-    admitted = gate.admit(json.dumps(document).encode())
+    admitted = gate.admit(document)
     assert admitted.input == EXAMPLE["skill"]["context"]
     assert admitted.engine == "native"
     assert admitted.request.model_path == str(workspace / "models/resnet.py")
@@ -341,7 +342,7 @@ def test_names_are_taken_in_any_case_and_kept_as_the_tables_spell_them(gate: Gat
     document = changed(
         "trainingConfig", {"optimizer": "adamw", "scheduler": "Cosine_Annealing", "loss": "CrossEntropyLoss"}
     )
-    training = gate.admit(json.dumps(document).encode()).request.training_config
+    training = gate.admit(document).request.training_config
     assert (training.optimizer, training.scheduler, training.loss) == ("AdamW", "cosine", "cross_entropy")
 
 
@@ -409,6 +410,14 @@ def test_a_model_file_with_a_mebibyte_of_nesting_is_refused(gate: Gate, workspac
         assert the_error(found, "/modelPath").code == code
 
 
+@pytest.mark.parametrize("place", ["trainPath", "valPath"])
+def test_data_are_a_file_or_a_folder_and_no_pipe(gate: Gate, workspace: Path, place: str):
+    if not (workspace / "pipe.csv").exists():
+        os.mkfifo(workspace / "pipe.csv")
+    [error] = gate.examine(changed("dataConfig", place, "pipe.csv"), "paths").errors
+    assert "is not a file or a folder" in error.message
+
+
 def test_a_symbolic_link_does_not_lead_out_of_the_workspace(gate: Gate, workspace: Path):
     (workspace.parent / "secret.py").write_text("import torch\n")
     (workspace / "models/link.py").symlink_to(workspace.parent / "secret.py")
@@ -454,7 +463,7 @@ def test_everything_wrong_is_said_at_once_and_the_suggestion_mends_it_all(gate: 
     one_after_the_other = apply(document, [step for error in found.errors for step in error.fix or []])
     # Nothing is lost on the way; what the fixes bring up is mended in the next round.
     assert gate.examine(one_after_the_other, "paths").suggested_input == found.suggested_input
-    request = gate.admit(json.dumps(found.suggested_input).encode()).request
+    request = gate.admit(found.suggested_input).request
     assert (request.training_config.learning_rate, request.training_config.optimizer) == (0.001, "Adam")
     assert request.training_config.optimizer_args == {"betas": [0.9, 0.99], "eps": 1e-6}
     assert request.data_config.batch_size == 32
@@ -469,7 +478,7 @@ def test_two_spellings_of_one_property_do_not_overwrite_each_other(gate: Gate):
 def test_a_body_full_of_errors_gets_an_answer_of_bounded_size(gate: Gate):
     document = {**REQUEST, **{f"unknown{number}": "x" * 500 for number in range(1000)}}
     with pytest.raises(Refusal) as caught:
-        gate.admit(json.dumps(document).encode())
+        gate.admit(document)
     answer = json.dumps(caught.value.problem.to_json())
     assert len(caught.value.problem.errors) == 100
     assert len(answer) < 200_000

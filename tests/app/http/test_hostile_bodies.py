@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.app.gate.test_raw_json import REFUSED
 
+from tests.app.gate.test_raw_json import REFUSED
 from tests.app.listening import SKILL, Listening, address_of, check_problem, listening
 from tests.app.workspace import REQUEST, changed
 

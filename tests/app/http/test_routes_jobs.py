@@ -106,6 +106,36 @@ def test_the_same_key_and_input_name_the_same_job_and_another_input_is_refused(s
     assert {path.name for path in service.settings.jobs.iterdir()} == folders
 
 
+def test_a_key_is_known_though_its_model_file_is_gone(service: Listening):
+    body = service.model(WHOLE, "fleeting.py")
+    headers = {"Idempotency-Key": "fleeting"}
+    first = service.client.post("/v1/jobs", json=body, headers=headers)
+    (service.settings.workspace / "fleeting.py").unlink()
+    again = service.client.post("/v1/jobs", json={**body, "checkpointConfig": None}, headers=headers)
+    assert (again.status_code, again.json()["jobId"]) == (202, first.json()["jobId"])
+    other = service.client.post("/v1/jobs", json={**body, "labels": {"a": "b"}}, headers=headers)
+    check_problem(other, 422, "idempotency_conflict")
+    without_the_key = service.client.post("/v1/jobs", json=body)
+    check_problem(without_the_key, 422, "input_invalid")
+
+
+@pytest.mark.parametrize("cursor", ["garbage", "", "job_unknown", "\0"])
+def test_a_cursor_of_no_page_is_refused_rather_than_taken_for_the_end(service: Listening, cursor: str):
+    check_problem(service.client.get("/v1/jobs", params={"cursor": cursor}), 422, "parameter_invalid")
+
+
+@pytest.mark.parametrize("number", ["9223372036854775808", "99999999999999999999999", "-2", "1.5", "nan", ""])
+def test_a_number_beyond_the_store_is_refused(service: Listening, number: str):
+    path = f"/v1/jobs/{service.submit(WHOLE)}"
+    for form in ("application/json", "text/event-stream"):
+        answer = service.client.get(f"{path}/events", params={"after": number}, headers={"Accept": form})
+        check_problem(answer, 422, "parameter_invalid")
+        answer = service.client.get(f"{path}/events", headers={"Accept": form, "Last-Event-ID": number})
+        check_problem(answer, 422, "parameter_invalid")
+    wait = {"wait": 1, "until": "state", "after": number}
+    check_problem(service.client.get(path, params=wait), 422, "parameter_invalid")
+
+
 def test_a_key_sent_many_times_at_once_names_one_job(service: Listening):
     body = service.model(WHOLE)
 
