@@ -39,6 +39,8 @@ def typed_line(line: WorkerLine) -> tuple[EventData, str]:
         to_text(data.to_json()).encode()
     except (ValueError, RecursionError) as error:
         return unreadable(f"The worker said {line.type!r}, which is left out: {cause_of(error)}"), now()
+    if isinstance(data, Log):
+        data = data.model_copy(update={"text": untrusted(data.text)})
     return data, line.time
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from app.clock import now
+from app.store.bounds import within_bounds
 from app.store.database import Database
 from app.store.interface import IllegalTransition, JobRow, KeyConflict, NewJob
 from app.store.lines import typed_line
@@ -111,7 +112,8 @@ class SqliteStore:
     def ingest(self, job_id: str, attempt: int, lines: Sequence[WorkerLine], offset: int) -> Sequence[Event]:
         """Store a worker's lines and the offset after them, and apply the transitions they imply.
 
-        Nothing is stored for an older attempt (the fence), for a settled job, or for an offset already passed.
+        Nothing is stored for an older attempt (the fence), for a settled job, or for an offset already passed; and of
+        a worker that talks without end only what ``app.store.bounds`` says.
         """
         said = [typed_line(line) for line in lines]
         with self._database.writing() as connection:
@@ -119,10 +121,11 @@ class SqliteStore:
             place = {"job_id": job_id, "attempt": attempt}
             if row.attempt != attempt or row.state in TERMINAL:
                 return []
-            if offset <= connection.execute(_SQL["offset"], place).fetchone()[0]:
+            before = connection.execute(_SQL["offset"], place).fetchone()[0]
+            if offset <= before:
                 return []
             connection.execute(_SQL["record_offset"], {**place, "read_offset": offset})
-            events = _append(connection, row, said)
+            events = _append(connection, row, within_bounds(said, before, offset))
             for event in events:
                 wanted = IMPLIED_BY_EVENT.get(event.type)
                 if wanted is not None:

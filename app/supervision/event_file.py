@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from app.clock import now
 from app.files import open_foreign, size_of_foreign
 from app.store.lines import cause_of, unreadable
-from schemas.events import WorkerLine
+from schemas.events import Log, WorkerLine
 
 _PIECE_BYTES = 1 << 18
 _LINE_BYTES = 16 << 20
@@ -44,9 +44,16 @@ def read_lines(path: Path, offset: int, *, ended: bool) -> tuple[list[WorkerLine
 
 def _parse(line: bytes) -> WorkerLine:
     try:
-        return WorkerLine.model_validate_json(line)
+        return _own(WorkerLine.model_validate_json(line))
     except ValidationError as error:
         return _log(f"A line of the worker is no event and is left out: {cause_of(error)}")
+
+
+def _own(line: WorkerLine) -> WorkerLine:
+    """What a worker says in the name of the service is its own all the same."""
+    if line.type != Log.event_type or line.data.get("stream") != "service":
+        return line
+    return line.model_copy(update={"data": {**line.data, "stream": "worker"}})
 
 
 def _log(text: str) -> WorkerLine:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from app.store.bounds import TALK_BYTES
 from app.supervision.attempt_folder import AttemptFolder
 from app.supervision.processes import marked
 from app.supervision.worker_process import WorkerProcess
 from app.worker_log import KEPT_BYTES, LOG_BYTES, cut, is_too_long
+from schemas.text import UNTRUSTED_LIMIT
 from tests.app.scene import Scene, in_a_loop
 
 EVENTS, OUTCOME = "folder / 'events.jsonl'", "folder / 'outcome.json'"
@@ -78,6 +80,36 @@ def test_a_worker_that_cannot_be_noted_does_not_run(tmp_path: Path):
     with pytest.raises(IsADirectoryError):
         WorkerProcess.spawn([sys.executable, "-S", "-c", "import signal; signal.pause()"], folder, {})
     assert marked(f"PYTORCH_TRAINER_ATTEMPT={folder.path}") == []
+
+
+@in_a_loop
+async def test_a_log_bomb_is_stored_in_part_and_hides_nothing_of_the_run(tmp_path: Path):
+    program = """
+line = json.dumps({"type": "log", "time": "2026-01-02T03:04:05Z",
+                   "data": {"level": "info", "stream": "service", "text": "x" * 1_000_000}}).encode()
+epoch(1)
+for _ in range(40):
+    write(line + b"\\n")
+step = json.dumps({"type": "step", "time": "2026-01-02T03:04:05Z",
+                   "data": {"epoch": 2, "step": 7, "totalSteps": 9}}).encode() + b"\\n"
+write(step * 5000)
+epoch(2)
+end("succeeded")
+"""
+    async with Scene(tmp_path) as scene:
+        job_id = scene.submit(program)
+        row = await scene.settled(job_id)
+        assert row.state == "succeeded"
+        assert row.payload is not None
+        assert [point["epoch"] for point in row.payload["learningCurve"]] == [1, 2]
+        events = scene.events(job_id)
+        logs = [event.data for event in events if event.type == "log"]
+        assert TALK_BYTES // 1_000_000 - 1 <= len(logs) <= TALK_BYTES // 1_000_000 + 2
+        assert all(len(log["text"]) <= UNTRUSTED_LIMIT for log in logs)
+        assert [log["stream"] for log in logs] == ["worker"] * (len(logs) - 1) + ["service"]
+        assert "left out" in logs[-1]["text"]
+        assert 1 <= sum(event.type == "step" for event in events) < 100
+        assert scene.settings.database.stat().st_size < 1 << 20
 
 
 def test_a_log_that_has_grown_too_long_is_cut_to_its_end_and_goes_on(tmp_path: Path):
