@@ -58,7 +58,7 @@ class Arguments:
     def whole(self, name: str, default: int = 0, *, minimum: int = 0) -> int:
         """A whole number, at least ``minimum``; 10.0 counts as 10."""
         value = self._given.get(name, default)
-        if not _is_number(value) or value != int(value) or value < minimum:
+        if not _is_number(value) or value != int(value) or not minimum <= value < 2**63:
             raise self.wrong(name, f"a whole number, at least {minimum}")
         return int(value)
 

@@ -36,6 +36,18 @@ class Channel:
         """Nothing more will be said."""
 
 
+def _write_whole(file: int, line: bytes) -> None:
+    """Append all of ``line`` or, where the disk is full, nothing: a half line would swallow the next one."""
+    end = os.fstat(file).st_size
+    written = 0
+    try:
+        while written < len(line):
+            written += os.write(file, line[written:])
+    except OSError:
+        os.ftruncate(file, end)
+        raise
+
+
 class FileChannel(Channel):
     """Appends each event as one line, in one write: a reader never sees half of one, but for the last after a crash."""
 
@@ -52,7 +64,7 @@ class FileChannel(Channel):
         }
         text = json.dumps(line, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
         with self._lock:
-            os.write(self._file, text.encode("utf-8", "replace"))
+            _write_whole(self._file, text.encode("utf-8", "replace"))
             if data.event_type in _SYNCED:
                 os.fsync(self._file)
 

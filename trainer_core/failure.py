@@ -23,6 +23,8 @@ class Failure(Exception):
         fix: list[PatchOperation] | None = None,
         detail: str | None = None,
     ) -> None:
+        # A name of a file may hold what is no text, and the failure must be written as JSON all the same.
+        message = message.encode(errors="backslashreplace").decode()
         super().__init__(message)
         entry = FAILURES[code]
         self.error = TrainingError(

@@ -4,6 +4,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import traceback
 import uuid
 from collections.abc import Callable
 from multiprocessing.queues import SimpleQueue
@@ -14,6 +15,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from trainer_core.failure import Failure
+from trainer_core.loop.ranks import is_lost_peer
 from trainer_core.stop import Stop
 
 T = TypeVar("T")
@@ -43,7 +45,7 @@ def launch(ranks: int, function: Callable[..., T], *arguments: object, stop: Sto
 
     Each process finds ``RANK``, ``WORLD_SIZE`` and the address of its group in its environment, as torch's
     ``init_process_group`` reads them. When one fails the others are ended, and the first ``Failure`` (or OSError, or
-    MemoryError) that a rank raised is raised here. SIGTERM to this process asks all ranks to stop. A rank never
+    MemoryError) that a rank raised is raised here; ``worker_lost`` when a rank ended without a word. SIGTERM to this process asks all ranks to stop. A rank never
     outlives this process, and is never restarted: a run is resumed from its checkpoint, as a whole.
     """
     context = multiprocessing.get_context("spawn")
@@ -73,14 +75,26 @@ def launch(ranks: int, function: Callable[..., T], *arguments: object, stop: Sto
     signal.signal(signal.SIGTERM, ask_all)
     try:
         results: dict[int, T] = elastic_launch(config, _rank)(function, arguments, flag, failures, os.getpid())
-    except ChildFailedError:
+    except ChildFailedError as error:
         if not failures.empty():
             raise failures.get() from None
-        raise
+        raise _lost(error) from None
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return results[0]
+
+
+def _lost(error: ChildFailedError) -> Failure:
+    """The failure of a rank that ended without a word: by a signal, or by ``os._exit``."""
+    rank, failed = error.get_first_failure()
+    how = f"by {failed.signal_name()}" if failed.exitcode < 0 else f"with status {failed.exitcode}"
+    return Failure(
+        "worker_lost",
+        f"A rank of the run was lost; the first that was missed is rank {rank}, which ended {how}.",
+        next_move="Read the log for the cause: a crash in the model's own code, or the kernel's answer to a want of memory.",
+        detail=str(error),
+    )
 
 
 def _rank(
@@ -94,6 +108,12 @@ def _rank(
         return function(*arguments, stop)
     except (Failure, OSError, MemoryError) as failure:
         failures.put(failure)
+        raise
+    except Exception as error:
+        # That another rank is gone is no cause: its own failure is, or the launcher's word that it was lost.
+        if not is_lost_peer(error):
+            message = f"A rank met an unexpected {type(error).__name__}."
+            failures.put(Failure("internal", message, detail=traceback.format_exc()))
         raise
 
 

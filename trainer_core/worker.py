@@ -5,6 +5,7 @@ happened. The job's lock is inherited as an open file (held before this process 
 however it ends), so the service may restart meanwhile and find the job alive.
 """
 
+import atexit
 import errno
 import os
 import platform
@@ -12,7 +13,7 @@ import sys
 import traceback
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import cast
+from typing import NoReturn, cast
 
 from schemas.assignment import ASSIGNMENT_FILE, EVENTS_FILE, OUTCOME_FILE, Assignment, Outcome
 from schemas.engines import EngineName
@@ -53,7 +54,7 @@ def run(assignment: Assignment, channel: Channel, stop: Stop) -> Outcome:
         limit = assignment.request.limits.max_seconds
         timeout = Failure("timeout", f"The job ran longer than limits.maxSeconds ({limit} s) and was stopped.")
         return Outcome(state="failed", error=timeout.error, artifacts=ending.artifacts)
-    cancelled = Failure("cancelled", "The job was cancelled; its last checkpoint is kept.")
+    cancelled = Failure("cancelled", "The job was cancelled; its last checkpoint, where there is one, is kept.")
     return Outcome(state="cancelled", error=cancelled.error, artifacts=ending.artifacts)
 
 
@@ -83,5 +84,14 @@ def main(attempt_folder: Path) -> int:
     return 0
 
 
+def leave(status: int) -> NoReturn:
+    """End the process as Python does, but for waiting for threads: one that the user's code left running would keep the
+    process, and with it the job's lock, for ever."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    leave(main(Path(sys.argv[1])))

@@ -100,7 +100,16 @@ def list_images(root: Path, pointer: str) -> Listing:
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted((item for item in folder.iterdir() if not item.name.startswith(".")), key=lambda item: item.name)
+    """What is in ``folder``, by name. Raises ``data_invalid`` for a name that is no text: JSON could not hold it."""
+    names = sorted(item.name for item in folder.iterdir() if not item.name.startswith("."))
+    try:
+        "".join(names).encode()
+    except UnicodeEncodeError as error:
+        wrong = next(name for name in names if not name.isascii() and name != name.encode(errors="ignore").decode())
+        message = f"{folder} holds {wrong!a}, a name that is not UTF-8."
+        next_move = "Rename it."
+        raise Failure("data_invalid", message, next_move=next_move, place=Place(path=str(folder))) from error
+    return [folder / name for name in names]
 
 
 def _class_without_images(folder: Path, inner: list[Path], pointer: str) -> Failure:

@@ -42,7 +42,11 @@ def train_rank(assignment: Assignment, stop: Stop) -> Ending:
 
 
 def _train(around: Surroundings) -> Ending:
+    if around.asked_to_stop():
+        return Ending("stopped")
     material = load(around)
+    if around.asked_to_stop():
+        return Ending("stopped")
     sizes = size_up(around, material)
     with telling_out_of_memory(sizes.batch_size, around.request.training_config.gradient_accumulation):
         trainer = assemble(around, material, sizes)

@@ -13,7 +13,8 @@ from schemas.losses import Task
 from schemas.request import TrainingRequest
 from schemas.result import Place
 from trainer_core.channel import Channel
-from trainer_core.checkpoints.checkpoint_folder import CheckpointFolder, find_checkpoint
+from trainer_core.checkpoints.checkpoint_folder import CheckpointFolder
+from trainer_core.checkpoints.resumption import load_resumed
 from trainer_core.data.load import load_data
 from trainer_core.data.samples import Data, Samples
 from trainer_core.epochs.best import build_best
@@ -146,9 +147,7 @@ def _resume(config: CheckpointConfig, run: Run, channel: Channel) -> None:
     if not run.learner.iterative:
         message = f"{run.learner.name} is trained by one fit; there is nothing to go on with."
         raise Failure("input_invalid", message, next_move="Drop checkpointConfig.resumeFrom.", place=place)
-    assert config.resume_from is not None
-    path = find_checkpoint(config.resume_from, None if config.save_dir is None else Path(config.save_dir))
-    parts = load_parts(path)
+    path, parts = load_resumed(config, lambda path: (path, load_parts(path)), channel)
     _check_same_model(path, parts, run, place)
     run.restore(path, parts)
     channel.emit(

@@ -88,7 +88,7 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
         best=best,
         stopping=stopping,
         saving=saving,
-        reporting=Reporting(around.channel, length, figures, device, training.report_every_seconds),
+        reporting=Reporting(around.channel, length, figures, device, training.report_every_seconds, ranks.world),
         examiner=Examiner(model, data.train, forward, device, batches.micro_size),
         position=position,
         length=length,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from schemas.result import Place
 from trainer_core.data.samples import Arrays, Indices, Samples
 from trainer_core.failure import Failure
 from trainer_core.loop.ranks import Ranks
@@ -99,13 +101,31 @@ class Streamed:
         assert self._loader is not None
         self._parts.parts = parts
         self._generator.manual_seed(self._seed + epoch)
-        for part in self._loader:
-            if isinstance(part, Failure):
-                raise part
-            yield part
+        with telling_lost_loaders():
+            for part in self._loader:
+                if isinstance(part, Failure):
+                    raise part
+                yield part
 
     def close(self) -> None:
         self._loader = None
+
+
+@contextmanager
+def telling_lost_loaders() -> Iterator[None]:
+    """A loader process that dies without a word (a crash in C, the kernel's killer) is a Failure ``worker_lost``."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise Failure(
+            "worker_lost",
+            "A loader process died while it read samples.",
+            next_move="Set dataConfig.numWorkers to 0 to see where the data set crashes; give it fewer if memory ran out.",
+            place=Place(pointer="/dataConfig/numWorkers"),
+            detail=str(error),
+        ) from error
 
 
 class _Taken(Dataset):
@@ -161,12 +181,26 @@ class OptimizerBatch:
     def micro_batches(self, size: int, device: torch.device) -> Iterator[MicroBatch]:
         """The share in slices of ``size`` samples along the first axis, on ``device``."""
         total = _length(self.targets)
+        if total > size:
+            self._check_axis(total)
         for start in range(0, total, size):
             inputs, targets = (
                 map_tensors(lambda tensor: tensor[start : start + size].to(device, non_blocking=True), side)  # noqa: B023
                 for side in (self.inputs, self.targets)
             )
             yield MicroBatch(inputs, targets, last=start + size >= total, counted=self.counted)
+
+    def _check_axis(self, total: int) -> None:
+        """Raise ``data_invalid`` where the samples do not stand along the first axis of every tensor: slices would mix them."""
+        lengths: list[int] = []
+        map_tensors(lambda tensor: lengths.append(len(tensor) if tensor.ndim else 0), (self.inputs, self.targets))
+        if any(length != total for length in lengths):
+            raise Failure(
+                "data_invalid",
+                f"A batch cannot be cut into micro-batches: {total} targets, and tensors of {sorted(set(lengths))} rows.",
+                next_move="Let collate put samples along the first axis of every tensor, or set gradientAccumulation to 1.",
+                place=Place(pointer="/trainingConfig/gradientAccumulation"),
+            )
 
 
 class Batches:
@@ -256,6 +290,12 @@ def shapes(tree: Any) -> str:
 def _length(tree: Any) -> int:
     """Samples in ``tree``: the length of the first axis of its first tensor."""
     if isinstance(tree, Tensor):
-        return len(tree)
-    items = tree.values() if isinstance(tree, Mapping) else tree
-    return _length(next(iter(items)))
+        return len(tree) if tree.ndim else 1
+    items = (
+        list(tree.values() if isinstance(tree, Mapping) else tree) if isinstance(tree, Mapping | list | tuple) else []
+    )
+    if not items:
+        message = f"Targets of type {type(tree).__name__} cannot be counted: a tensor was expected."
+        next_move = "Let the data set's items, or collate, give the targets as a tensor."
+        raise Failure("data_invalid", message, next_move=next_move)
+    return _length(items[0])

@@ -66,8 +66,9 @@ class Evaluation(NoEvaluation):
         if self._ranks.any(self._stop.requested):
             return None
         self._figures.merge(self._ranks)
+        figures = self._figures.compute("val")
         self.omitted = self._figures.omitted
-        return self._figures.compute("val")
+        return figures
 
     def _observe(self, model: nn.Module, inputs: object, targets: object) -> None:
         inputs, targets = (

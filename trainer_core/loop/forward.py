@@ -18,6 +18,7 @@ from trainer_core.loop.alignment import count_scores
 from trainer_core.loop.batches import call, shapes
 from trainer_core.loop.losses import Loss
 from trainer_core.loop.precision import Precision
+from trainer_core.loop.ranks import is_lost_peer
 from trainer_core.models.choice import own_classes
 from trainer_core.models.file import ModelFile
 from trainer_core.models.user_code import running
@@ -77,7 +78,7 @@ class Forward:
                 output = call(network, inputs)
                 loss_sum, count = self._loss(output, targets)
         except Failure as failure:
-            raise self._explained(failure, inputs, targets) from failure.__cause__
+            raise _cause_elsewhere(failure) or self._explained(failure, inputs, targets) from failure.__cause__
         return Pass(output, loss_sum, count)
 
     def output(self, network: nn.Module, inputs: Any) -> Any:
@@ -99,8 +100,11 @@ class Forward:
                 "parameter with requires_grad=True.",
                 place=Place(path=str(self._file.path)),
             )
-        with running(self._file.path, "model_invalid", "computing gradients"):
-            self._precision.backward(loss)
+        try:
+            with running(self._file.path, "model_invalid", "computing gradients"):
+                self._precision.backward(loss)
+        except Failure as failure:
+            raise _cause_elsewhere(failure) or failure from failure.__cause__
 
     def check_count(self, passed: Pass) -> None:
         """Raise ``model_invalid`` when the model file's own loss counts fewer than no targets."""
@@ -168,6 +172,12 @@ class Forward:
             return None
         changed = self._config.model_copy(update={"args": {**given, name: value}})
         return [PatchOperation(op="add", path="/modelConfig", value=changed.to_json())]
+
+
+def _cause_elsewhere(failure: Failure) -> BaseException | None:
+    """What is behind a failure that is not the model's: another rank is gone."""
+    cause = failure.__cause__
+    return cause if cause is not None and is_lost_peer(cause) else None
 
 
 def _no_such_class(number: str, got: str, failure: Failure) -> Failure:

@@ -18,9 +18,9 @@ from trainer_core.data.samples import Data
 from trainer_core.failure import Failure
 from trainer_core.loop import randomness
 from trainer_core.loop.batches import as_tensors, map_tensors
+from trainer_core.loop.buffers import keeping_buffers
 from trainer_core.loop.choices import choose_batch_size, choose_workers
 from trainer_core.loop.evaluation import evaluating
-from trainer_core.loop.buffers import keeping_buffers
 from trainer_core.loop.forward import Forward, telling_out_of_memory
 from trainer_core.loop.losses import Loss, build_loss
 from trainer_core.loop.position import Length
@@ -47,6 +47,10 @@ class Surroundings:
     def request(self) -> TrainingRequest:
         """What was asked for."""
         return self.assignment.request
+
+    def asked_to_stop(self) -> bool:
+        """Whether any rank was asked to stop; all ranks ask together."""
+        return self.ranks.any(self.stop.requested)
 
 
 @dataclass(frozen=True)

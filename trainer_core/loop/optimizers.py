@@ -129,7 +129,7 @@ def _look_at_first_gradient(name: str, parameter: Tensor) -> None:
                 next_move="Build the embedding with sparse=False.",
             )
 
-    handle = parameter.register_hook(look)
+    handle = parameter.register_hook(look)  # type: ignore[no-untyped-call]
 
 
 def _can_fuse(groups: list[dict[str, Any]], device: torch.device) -> bool:

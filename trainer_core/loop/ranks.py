@@ -133,6 +133,11 @@ class Group(Ranks):
         dist.destroy_process_group()
 
 
+def is_lost_peer(error: BaseException) -> bool:
+    """Whether ``error`` says that another process of the group is gone: torch's own errors, and gloo's plain ones."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo/transport" in str(error))
+
+
 class Vote:
     """A flag that all ranks have summed on the device, read by the host without stalling it.
 

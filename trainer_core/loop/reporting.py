@@ -30,8 +30,15 @@ class Reporting:
     """Says a ``step`` event at most every ``every_seconds``; the ranks beside the first have a silent channel."""
 
     def __init__(
-        self, channel: Channel, length: Length, figures: Figures, device: torch.device, every_seconds: float
+        self,
+        channel: Channel,
+        length: Length,
+        figures: Figures,
+        device: torch.device,
+        every_seconds: float,
+        world: int = 1,
     ) -> None:
+        self._world = world
         self._channel = channel
         self._length = length
         self._figures = figures
@@ -72,7 +79,7 @@ class Reporting:
                 total_steps=self._length.total_steps,
                 loss=finite(loss_sum / count) if count else None,
                 loss_average=finite(epoch_sum / epoch_count) if epoch_count else None,
-                accuracy=self._figures.compute("train").get("trainAccuracy"),
+                accuracy=self._accuracy(),
                 learning_rate=taken.learning_rate,
                 grad_norm=finite(taken.norm.item()),
                 samples_per_second=self._samples / self._seconds if self._seconds > 0 else None,
@@ -102,6 +109,20 @@ class Reporting:
         if reason and reason not in self._left_out:
             self._left_out.add(reason)
             self._channel.warn("figures_left_out", f"Some figures are left out: {reason}")
+
+    def _accuracy(self) -> float | None:
+        """That of the epoch so far; with several ranks nobody knows it before they merge at the epoch's end."""
+        return None if self._world > 1 else self._figures.compute("train").get("trainAccuracy")
+
+    def warn_nothing_counted(self, epoch: int) -> None:
+        """Say that no target of ``epoch`` counted."""
+        message = f"No target of epoch {epoch} counted in the loss: all are ignored, masked or weigh nothing."
+        self._channel.warn(
+            "nothing_counted",
+            message,
+            remedy="Look at ignore_index, the weights and the masks of the loss.",
+            epoch=epoch,
+        )
 
     def _seconds_left(self, now: float, position: Position) -> float | None:
         """From the mean time of a step since this attempt began, evaluation and saving included."""

@@ -5,18 +5,16 @@ from typing import Any
 from schemas.events import RunRestored
 from schemas.result import Place
 from trainer_core.channel import Channel
+from trainer_core.checkpoints.resumption import load_resumed
+from trainer_core.checkpoints.snapshot import load_snapshot
 from trainer_core.failure import Failure
 from trainer_core.loop.material import Surroundings
-from trainer_core.loop.saving import find_snapshot
 from trainer_core.loop.trainer import Trainer
 
 
 def resume(around: Surroundings, trainer: Trainer) -> None:
     """Go on from the checkpoint that the request names; the curve so far is said once more."""
-    snapshot, skipped = find_snapshot(around.request.checkpoint_config)
-    for one in skipped:
-        message = f"{one.path} is damaged and was left aside: {one.reason}"
-        around.channel.warn("checkpoint_skipped", message, path=str(one.path))
+    snapshot = load_resumed(around.request.checkpoint_config, load_snapshot, around.channel)
     trainer.saving.restore(snapshot)
     follow_changes(trainer, snapshot.state, around.channel)
     around.channel.emit(

@@ -10,16 +10,8 @@ from torch import Tensor, nn
 from schemas.checkpointing import CheckpointConfig
 from schemas.result import Place
 from trainer_core.channel import Channel
-from trainer_core.checkpoints.checkpoint import (
-    LATEST,
-    CheckpointFolder,
-    Skipped,
-    Snapshot,
-    find_checkpoint,
-    load_newest_good,
-    load_snapshot,
-)
-from trainer_core.checkpoints.manifest import MANIFEST_FILE, Kind, read_manifest
+from trainer_core.checkpoints.checkpoint import CheckpointFolder, Snapshot, find_checkpoint
+from trainer_core.checkpoints.manifest import Kind, read_manifest
 from trainer_core.failure import Failure
 from trainer_core.loop import randomness
 from trainer_core.loop.metrics.metrics import Figures
@@ -115,7 +107,15 @@ class Saving:
     def restore(self, snapshot: Snapshot) -> None:
         """Put everything back. Raises Failure ``checkpoint_incompatible`` for a checkpoint of another model."""
         check_model(self._model, snapshot)
-        self._model.load_state_dict(snapshot.model)
+        try:
+            self._model.load_state_dict(snapshot.model)
+        except RuntimeError as error:
+            raise Failure(
+                "checkpoint_incompatible",
+                f"The model does not take back the state in {snapshot.path}.",
+                place=Place(path=str(snapshot.path), pointer="/checkpointConfig/resumeFrom"),
+                detail=str(error),
+            ) from error
         _restore_optimizer(self._optimizer, snapshot)
         for name, part in self._parts.items():
             part.restore(snapshot.state[name])
@@ -125,16 +125,6 @@ class Saving:
             randomness.restore(snapshot.random[self._ranks.index], self._device)
         self.latest_path = str(snapshot.path)
         self.best_path = snapshot.state["bestPath"] or self.latest_path
-
-
-def find_snapshot(config: CheckpointConfig) -> tuple[Snapshot, list[Skipped]]:
-    """The snapshot that ``resumeFrom`` means, and the newer ones that were damaged: a checkpoint that is named must be
-    whole; in a run's folder, and for ``latest``, the newest whole one is taken."""
-    assert config.resume_from is not None
-    path = find_checkpoint(config.resume_from, None if config.save_dir is None else Path(config.save_dir))
-    if config.resume_from != LATEST and (Path(config.resume_from) / MANIFEST_FILE).exists():
-        return load_snapshot(path), []
-    return load_newest_good(path.parent)
 
 
 def saved_threads(config: CheckpointConfig) -> int | None:

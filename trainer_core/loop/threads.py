@@ -13,8 +13,8 @@ from torch import nn
 
 from trainer_core.data.samples import Samples
 from trainer_core.loop.batches import as_tensors
-from trainer_core.loop.forward import Forward
 from trainer_core.loop.buffers import keeping_buffers
+from trainer_core.loop.forward import Forward
 from trainer_core.loop.randomness import untouched
 
 # Seconds of one pass beyond which all cores pay without asking.

@@ -68,6 +68,8 @@ class Trainer:
         """Train until the last step, an early stop or a request to stop, and say which it was."""
         began = time.monotonic()
         state: State = "succeeded" if self.length.reached(self.position) else "running"
+        if state == "running" and self.ranks.any(self.stop.requested):
+            return "stopped"
         while state == "running":
             state = self.epoch()
         if state != "stopped":
@@ -86,7 +88,10 @@ class Trainer:
         if samples is None or validation is None:
             self.save("cancel")
             return "stopped"
-        figures = self.training_figures() | validation
+        trained_figures = self.training_figures()
+        if samples and "trainLoss" not in trained_figures:
+            self.reporting.warn_nothing_counted(self.position.epoch + 1)
+        figures = trained_figures | validation
         self.reporting.warn_left_out(self.evaluation.omitted)
         rate = self.optimizer.param_groups[0]["lr"]
         speed = samples / (trained - began) if samples else None

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from trainer_core.loop.alignment import align_classes, align_values, one_tensor
-from trainer_core.loop.metrics.figures import Figures, Split, finite, widen
+from trainer_core.loop.metrics.figures import Figures, Split, check_width, finite, widen
 from trainer_core.loop.ranks import Ranks
 
 
@@ -26,6 +26,7 @@ class ClassFigures(Figures):
 
     def _add(self, output: Any, targets: Any) -> None:
         predicted, wanted, classes = self._read(one_tensor(output, "outputs").detach(), one_tensor(targets, "targets"))
+        check_width(self._counts, classes)
         if self._counts.shape[1] == 0:
             self._counts = self._zeros(3, classes)
         counted = (wanted != self._ignore_index) & (wanted >= 0) & (wanted < classes)
@@ -37,7 +38,7 @@ class ClassFigures(Figures):
 
     def _read(self, output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, int]:
         """Predicted and wanted classes, (M,) each, and the number of classes."""
-        if targets.is_floating_point() and targets.shape == output.shape:
+        if targets.is_floating_point() and targets.shape == output.shape and output.ndim > 1:
             targets = targets.argmax(dim=1)
         logits, wanted = align_classes(output, targets)
         return logits.argmax(dim=1), wanted.long(), logits.shape[1]
@@ -51,7 +52,7 @@ class ClassFigures(Figures):
     def compute(self, prefix: Split) -> dict[str, float]:
         """Loss, accuracy, and F1 of validation."""
         hits, predictions, targets = self._counts.cpu()
-        number = float(targets.sum())
+        number = 0.0 if self.omitted else float(targets.sum())
         figures = {f"{prefix}Accuracy": float(hits.sum()) / number if number else math.nan}
         if prefix == "val" and number:
             figures["valF1"] = self._f1(2 * hits / (predictions + targets))

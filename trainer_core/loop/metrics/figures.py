@@ -25,8 +25,8 @@ class Figures:
         self.omitted = ""
 
     def update(self, output: Any, targets: Any, loss_sum: Tensor, count: Tensor) -> None:
-        """Add one batch, without a sync. Outputs that do not fit the task (only the model file's own loss gets on
-        with them) are counted in the loss alone."""
+        """Add one batch, without a sync. Where the outputs of a batch do not fit the task (only the model file's own loss
+        gets on with them), all figures but the loss are left out."""
         self._loss += torch.stack((loss_sum.detach(), count.detach())).to(self._loss)
         try:
             self._add(output, targets)
@@ -39,6 +39,8 @@ class Figures:
     def merge(self, ranks: Ranks) -> None:
         """Make these the figures of all ranks, on all ranks; they equal those of one process that saw everything."""
         ranks.sum([self._loss])
+        # What one rank leaves out all leave out: they must judge an epoch alike.
+        self.omitted = next((reason for reason in ranks.gather(self.omitted) if reason), "")
 
     def compute(self, prefix: Split) -> dict[str, float]:
         """The figures by name (``trainLoss`` ...); what is not finite or not defined is left out. The only sync."""
@@ -70,10 +72,18 @@ def finite(figures: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
+def check_width(sums: Tensor, width: int) -> None:
+    """Raise Failure ``model_invalid`` when ``sums`` (k, width) are of batches of another width."""
+    if sums.shape[1] not in (0, width):
+        message = f"Outputs are {width} wide here and {sums.shape[1]} in another batch."
+        raise Failure("model_invalid", message, next_move="Pad all batches alike.")
+
+
 def widen(sums: Tensor, ranks: Ranks) -> Tensor:
-    """``sums`` (k, width), or zeros of the other ranks' width on a rank that has seen no batch and has none."""
+    """``sums`` (k, width), or zeros of the other ranks' width on a rank that has seen no batch and has none. Without columns
+    where the ranks do not agree."""
     width = sums.shape[1]
-    widths = torch.tensor([width, min(width, 1)], dtype=sums.dtype, device=sums.device)
-    ranks.sum([widths])
-    total, having = widths.tolist()
-    return sums if width or not having else sums.new_zeros(sums.shape[0], round(total / having))
+    widths = {other for other in ranks.gather(width) if other}
+    if len(widths) > 1:
+        return sums.new_zeros(sums.shape[0], 0)
+    return sums if width or not widths else sums.new_zeros(sums.shape[0], widths.pop())

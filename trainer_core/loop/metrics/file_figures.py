@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainer_core.failure import Failure
 from trainer_core.loop.metrics.figures import Figures, Split, finite
 from trainer_core.loop.ranks import Ranks
 from trainer_core.models.own_figures import read_own_figures
@@ -62,8 +63,12 @@ class FileFigures(Figures):
         figures = self._inner.compute(prefix)
         if self._too_many or not self._batches:
             return figures
-        found = self._metrics(*_concatenate(self._batches))
-        return figures | finite(read_own_figures(found, prefix))
+        try:
+            outputs, targets = _concatenate(self._batches)
+        except Failure as failure:
+            self.omitted = str(failure)
+            return figures
+        return figures | finite(read_own_figures(self._metrics(outputs, targets), prefix))
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on from ``state``; outputs are not kept in it."""
@@ -98,6 +103,10 @@ def _size(value: Any) -> int:
 def _concatenate(batches: list[Any]) -> Any:
     first = batches[0]
     if isinstance(first, Tensor):
+        if any(batch.shape[1:] != first.shape[1:] for batch in batches):
+            raise Failure(
+                "model_invalid", "Outputs or targets differ in shape from batch to batch; metrics() is left out."
+            )
         return torch.cat([batch.reshape(-1) if batch.ndim == 0 else batch for batch in batches])
     if isinstance(first, dict):
         return {key: _concatenate([batch[key] for batch in batches]) for key in first}

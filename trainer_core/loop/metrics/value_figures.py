@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from trainer_core.loop.alignment import align_values, one_tensor
-from trainer_core.loop.metrics.figures import Figures, Split, finite, widen
+from trainer_core.loop.metrics.figures import Figures, Split, check_width, finite, widen
 from trainer_core.loop.ranks import Ranks
 
 
@@ -29,6 +29,7 @@ class ValueFigures(Figures):
         wanted, values = (_columns(tensor).to(self._dtype) for tensor in (wanted, values))
         if wanted.shape[0] == 0:
             return
+        check_width(self._sums, wanted.shape[1])
         if self._sums.shape[1] == 0:
             self._sums = self._zeros(5, wanted.shape[1])
         mean = wanted.mean(dim=0)
@@ -53,7 +54,7 @@ class ValueFigures(Figures):
         """Loss, R², mean absolute error, root mean squared error."""
         number, _, spread, squares, sizes = self._sums.cpu()
         total = float(number.sum())
-        if not total:
+        if self.omitted or not total:
             return super().compute(prefix)
         figures = {
             f"{prefix}R2": float((1 - squares / spread)[spread > 0].mean()),
