@@ -1,13 +1,26 @@
 """What a model file says of itself without being run: its imports, and so its engine."""
 
 import ast
+import json
+import resource
+import subprocess
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+from app.files import open_foreign
 from app.gate.spellings import closest
 from schemas.engines import ENGINES, EngineName
 
 MAX_BYTES = 1024 * 1024
+
+# A file up to this size is parsed in a tenth of a second, whatever it holds; a larger one in a process of its own.
+_PARSED_HERE_BYTES = 16 * 1024
+_PARSE_SECONDS = 5
+_PARSE_MEMORY = 1 << 30
 
 
 class SourceError(Exception):
@@ -31,25 +44,56 @@ class ModelSource:
 
 def read_source(path: Path) -> ModelSource:
     """Parse the model file at ``path``. Raises SourceError naming the line, or OSError when it cannot be read."""
-    with path.open("rb") as file:
+    with open_foreign(path) as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise SourceError("too_large", f"is larger than {MAX_BYTES // 1024} KiB; a model file holds code, not weights")
+    said = _outline(content) if len(content) <= _PARSED_HERE_BYTES else _outline_apart(content)
+    if "code" in said:
+        raise SourceError(said["code"], said["message"], said["line"])
+    return ModelSource(content, frozenset(said["libraries"]), said["engine"], said["buildsDataset"])
+
+
+def _outline(content: bytes) -> dict[str, Any]:
+    """What a model file says of itself, or what is wrong with it, as JSON."""
     try:
-        tree = ast.parse(content, filename=path.name)
+        return _outline_of_tree(_parse(content))
+    except SourceError as error:
+        return {"code": error.code, "message": str(error), "line": error.line}
+
+
+@lru_cache(maxsize=8)
+def _outline_apart(content: bytes) -> dict[str, Any]:
+    """As ``_outline``, in a process with limits of its own: Python's parser needs minutes for some files of a mebibyte
+    (100,000 replacement fields in an f-string), and while it parses, this process would answer nobody."""
+    command = [sys.executable, "-P", "-m", "app.gate.model_source"]
+    with suppress(subprocess.TimeoutExpired):
+        done = subprocess.run(command, input=content, capture_output=True, timeout=_PARSE_SECONDS * 4, check=False)
+        if done.returncode == 0:
+            said: dict[str, Any] = json.loads(done.stdout)
+            return said
+    message = f"takes Python more than {_PARSE_SECONDS} s or {_PARSE_MEMORY >> 20} MiB to parse; make it smaller"
+    return {"code": "model_import_failed", "message": message, "line": None}
+
+
+def _parse(content: bytes) -> ast.Module:
+    try:
+        return ast.parse(content)
     except SyntaxError as error:
         where = f" (line {error.lineno})" if error.lineno else ""
         raise SourceError("model_import_failed", f"is not valid Python: {error.msg}{where}", error.lineno) from None
     except (ValueError, RecursionError, MemoryError) as error:
         what = str(error) or "too deeply nested"
         raise SourceError("model_import_failed", f"is not valid Python: {what}") from None
+
+
+def _outline_of_tree(tree: ast.Module) -> dict[str, Any]:
     bound = _imported_names(tree)
-    return ModelSource(
-        content=content,
-        libraries=frozenset(bound.values()),
-        engine=_engine(tree, bound),
-        builds_dataset=any(isinstance(node, ast.FunctionDef) and node.name == "build_dataset" for node in tree.body),
-    )
+    return {
+        "libraries": sorted(set(bound.values())),
+        "engine": _engine(tree, bound),
+        "buildsDataset": any(isinstance(node, ast.FunctionDef) and node.name == "build_dataset" for node in tree.body),
+    }
 
 
 def near_library(libraries: frozenset[str]) -> EngineName | None:
@@ -80,15 +124,34 @@ def _engine(tree: ast.Module, bound: dict[str, str]) -> EngineName | None:
     ]
     if len(imported) < 2:
         return imported[0] if imported else None
-    used = {
-        name.id
-        for definition in ast.walk(tree)
-        if isinstance(definition, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        for name in ast.walk(definition)
-        if isinstance(name, ast.Name)
-    }
+    used = _names_in_definitions(tree)
     return next((name for name in imported if used & _names_of(bound, ENGINES[name].imports)), imported[-1])
+
+
+def _names_in_definitions(tree: ast.Module) -> set[str]:
+    """Names used inside a class or function, each node looked at once however deep the definitions are nested."""
+    used: set[str] = set()
+    waiting: list[tuple[ast.AST, bool]] = [(tree, False)]
+    while waiting:
+        node, inside = waiting.pop()
+        inside = inside or isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if inside and isinstance(node, ast.Name):
+            used.add(node.id)
+        waiting += [(child, inside) for child in ast.iter_child_nodes(node)]
+    return used
 
 
 def _names_of(bound: dict[str, str], libraries: tuple[str, ...]) -> set[str]:
     return {name for name, package in bound.items() if package in libraries}
+
+
+def _main() -> None:
+    """The process of its own: a model file on standard input, its outline on standard output."""
+    resource.setrlimit(resource.RLIMIT_CPU, (_PARSE_SECONDS, _PARSE_SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (_PARSE_MEMORY, _PARSE_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    json.dump(_outline(sys.stdin.buffer.read()), sys.stdout)
+
+
+if __name__ == "__main__":
+    _main()

@@ -4,6 +4,8 @@ import ast
 import copy
 import json
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -400,6 +402,46 @@ def test_a_model_file_that_reads_its_data_itself_may_read_any_format(gate: Gate)
 
 def test_a_syntax_error_in_the_model_file_names_the_line(gate: Gate):
     assert "line 3" in the_error(gate.examine(changed("modelPath", "models/broken.py"), "paths"), "/modelPath").message
+
+
+BOMBS = {
+    "fields": "import torch\nx = f'" + "{a}" * 300_000 + "'",
+    "nesting": "import torch, sklearn\n"
+    + "".join(f"{' ' * depth}def f():\n" for depth in range(95))
+    + (" " * 95 + "x=" + "a+" * 100 + "a\n") * 3000,
+}
+
+
+@pytest.mark.parametrize("program", BOMBS.values(), ids=BOMBS)
+def test_a_model_file_that_python_parses_for_minutes_stops_nobody(gate: Gate, workspace: Path, program: str):
+    (workspace / "models/bomb.py").write_text(program)
+    pauses, ended = [0.0], threading.Event()
+
+    def look_at_the_clock() -> None:
+        seen = time.monotonic()
+        while not ended.wait(0.01):
+            pauses.append(time.monotonic() - seen)
+            seen = time.monotonic()
+
+    onlooker = threading.Thread(target=look_at_the_clock)
+    onlooker.start()
+    begin = time.monotonic()
+    found = gate.examine(changed("modelPath", "models/bomb.py"), "paths")
+    ended.set()
+    onlooker.join()
+    assert the_error(found, "/modelPath").code == "model_import_failed"
+    assert time.monotonic() - begin < 40
+    assert max(pauses) < 2
+
+
+def test_a_large_model_file_is_read_as_a_small_one_is(gate: Gate, workspace: Path):
+    (workspace / "models/long.py").write_text(
+        "import torch\nimport sklearn.svm\n" + "# more\n" * 10_000 + "def build_model(): return sklearn.svm.SVC()\n"
+    )
+    (workspace / "models/wrong.py").write_text("import torch\n" * 10_000 + "def build_model(:\n")
+    assert gate.examine(changed("modelPath", "models/long.py"), "paths").engine == "sklearn"
+    error = the_error(gate.examine(changed("modelPath", "models/wrong.py"), "paths"), "/modelPath")
+    assert "line 10001" in error.message
 
 
 def test_a_model_file_with_a_mebibyte_of_nesting_is_refused(gate: Gate, workspace: Path):
