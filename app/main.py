@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app.followers import Followers
-from app.http import error_handlers
+from app.http import documentation, error_handlers
 from app.http.authentication import HostGuard, TokenGuard, read_or_make_token, require_safe_bind
 from app.http.manifest import DESCRIPTION, product_version
 from app.http.openapi import Api
@@ -45,10 +45,10 @@ def create_app(settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> F
         summary=DESCRIPTION,
         version=product_version(),
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
-        swagger_ui_parameters={"persistAuthorization": True},
     )
-    for routes in (skill, jobs, events, health):
+    for routes in (skill, jobs, events, health, documentation):
         app.include_router(routes.router)
     error_handlers.install(app)
     if settings.auth:

@@ -3,8 +3,10 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -13,6 +15,7 @@ from app.http.routes.examples import EVENT, PAYLOAD, PLAN, PROBLEM, VIEW
 from app.main import create_app
 from app.settings import Settings
 from schemas.job import JobView
+from tests.app.listening import listening
 
 OPERATIONS = {
     "invoke_skill", "plan_training", "list_skills", "get_skill", "get_skill_schema", "create_job", "list_jobs",
@@ -75,3 +78,16 @@ def test_the_examples_of_the_documentation_are_valid(document: dict[str, Any]):
     for name, example in content["examples"].items():
         schema = {**document, "$ref": "#/components/schemas/" + ("Envelope" if name == "envelope" else "Input")}
         Draft202012Validator(schema).validate(example["value"])
+
+
+def test_the_documentation_page_is_whole_without_a_network(tmp_path: Path):
+    with listening(tmp_path) as service, httpx.Client(base_url=service.server.url, trust_env=False) as stranger:
+        page = stranger.get("/docs").text
+        places = re.findall(r'(?:src|href)="([^"]+)"', page)
+        assert len(places) == 3
+        assert [place for place in places if not place.startswith(("/docs/", "data:"))] == []
+        script, style = stranger.get("/docs/swagger-ui-bundle.js"), stranger.get("/docs/swagger-ui.css")
+        assert (script.status_code, style.status_code) == (200, 200)
+        assert script.headers["content-type"].startswith("text/javascript")
+        assert re.search(r'PACKAGE_VERSION:"5\.', script.text)  # 4 does not know OpenAPI 3.1
+        assert stranger.get("/docs/favicon.png").status_code == 401
