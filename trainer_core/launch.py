@@ -71,6 +71,8 @@ def launch(ranks: int, function: Callable[..., T], *arguments: object, stop: Sto
         stop.requested = True
         flag.value = 1
 
+    # Gradients of unused parameters are looked for in every step, and torch warns of the cost at each one's first.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGQUIT)}
     signal.signal(signal.SIGTERM, ask_all)
     try:

@@ -49,6 +49,7 @@ FEATURE_ARGUMENTS = (
 )
 # What torch raises for a class number without a score, and in batch normalisation of one value.
 _OUT_OF_BOUNDS = re.compile(r"^Target (-?\d+) is out of bounds")
+BATCH_SIZE = "/dataConfig/batchSize"
 _ONE_SAMPLE = "Expected more than 1 value per channel"
 CHANNEL_ARGUMENTS = ("in_channels", "channels", "num_channels", "n_channels", "in_chans")
 
@@ -197,9 +198,7 @@ def _one_sample(got: str, failure: Failure) -> Failure:
         "model_invalid",
         f"Batch normalisation cannot learn from a single sample, given {got}.",
         next_move="Set dataConfig.batchSize so that no device gets a single sample, in the last batch of an epoch neither.",
-        place=Place(
-            path=str(failure.error.place.path) if failure.error.place else None, pointer="/dataConfig/batchSize"
-        ),
+        place=Place(path=str(failure.error.place.path) if failure.error.place else None, pointer=BATCH_SIZE),
         detail=failure.error.untrusted,
     )
 
@@ -239,14 +238,14 @@ def telling_out_of_memory(batch_size: int, accumulation: int) -> Iterator[None]:
         fix = None
         if batch_size > 1:
             fix = [
-                PatchOperation(op="add", path="/dataConfig/batchSize", value=batch_size // 2),
+                PatchOperation(op="add", path=BATCH_SIZE, value=batch_size // 2),
                 PatchOperation(op="add", path="/trainingConfig/gradientAccumulation", value=accumulation * 2),
             ]
         raise Failure(
             "out_of_memory",
             f"Memory ran out with batchSize {batch_size} and gradientAccumulation {accumulation}.",
             next_move=None if fix else "One sample does not fit: make the model or its inputs smaller.",
-            place=Place(pointer="/dataConfig/batchSize"),
+            place=Place(pointer=BATCH_SIZE),
             fix=fix,
             detail=str(cause),
         ) from error

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from schemas.assignment import Assignment
+from schemas.problems import PatchOperation
 from schemas.request import TrainingRequest
 from schemas.result import Place
 from trainer_core.channel import Channel
@@ -21,7 +22,7 @@ from trainer_core.loop.batches import as_tensors, map_tensors
 from trainer_core.loop.buffers import keeping_buffers
 from trainer_core.loop.choices import choose_batch_size, choose_workers
 from trainer_core.loop.evaluation import evaluating
-from trainer_core.loop.forward import Forward, telling_out_of_memory
+from trainer_core.loop.forward import BATCH_SIZE, Forward, telling_out_of_memory
 from trainer_core.loop.losses import Loss, build_loss
 from trainer_core.loop.position import Length
 from trainer_core.loop.precision import Precision, build_precision
@@ -130,6 +131,7 @@ def size_up(around: Surroundings, material: Material) -> Sizes:
     optimizer_batch = batch_size * training.gradient_accumulation
     with telling_out_of_memory(batch_size, training.gradient_accumulation):
         threads = settle_threads(around, material, math.ceil(batch_size / around.ranks.world))
+    try_out_smallest(around, material, batch_size)
     return Sizes(
         batch_size,
         request.data_config.eval_batch_size or 2 * batch_size,
@@ -148,6 +150,37 @@ def settle_threads(around: Surroundings, material: Material, size: int) -> int:
         wanted = around.ranks.gather(measured)[0]
     torch.set_num_threads(wanted or torch.get_num_threads())
     return torch.get_num_threads()
+
+
+def try_out_smallest(around: Surroundings, material: Material, batch_size: int) -> None:
+    """One sample in training mode, where training will come to such a pass: batch normalisation refuses it, and not only at
+    the end of the first epoch. Leaves no trace. Raises Failure ``model_invalid`` with a batch size that will do."""
+    samples, world = len(material.data.train), around.ranks.world
+    accumulation = around.request.training_config.gradient_accumulation
+    if smallest_pass(samples, batch_size, accumulation, world) > 1:
+        return
+    try:
+        with randomness.untouched(around.device), keeping_buffers(material.model), torch.no_grad():
+            inputs, targets = (
+                map_tensors(lambda tensor: tensor.to(around.device), side)
+                for side in as_tensors(material.data.train.take(np.arange(1)))
+            )
+            material.forward(material.model, inputs, targets)
+    except Failure as failure:
+        sizes = (size for size in range(batch_size + 1, batch_size + samples + 2))
+        fitting = next((size for size in sizes if smallest_pass(samples, size, accumulation, world) > 1), None)
+        if fitting is not None and failure.error.place is not None and failure.error.place.pointer == BATCH_SIZE:
+            fix = [PatchOperation(op="add", path=BATCH_SIZE, value=fitting)]
+            failure.error = failure.error.model_copy(update={"fix": fix})
+        raise
+
+
+def smallest_pass(samples: int, batch_size: int, accumulation: int, world: int) -> int:
+    """Samples in the smallest forward pass of any rank in an epoch."""
+    micro, window = math.ceil(batch_size / world), batch_size * accumulation
+    windows = {min(window, samples), samples % window or window}
+    shares = {max(1, share) for size in windows for share in (size // world, math.ceil(size / world))}
+    return min(share % micro or micro for share in shares)
 
 
 def try_out(model: nn.Module, data: Data, forward: Forward, device: torch.device) -> None:

@@ -8,6 +8,7 @@ from trainer_core.channel import Channel
 from trainer_core.checkpoints.resumption import load_resumed
 from trainer_core.checkpoints.snapshot import load_snapshot
 from trainer_core.failure import Failure
+from trainer_core.loop.gradients import set_learning_rate
 from trainer_core.loop.material import Surroundings
 from trainer_core.loop.trainer import Trainer
 
@@ -17,6 +18,9 @@ def resume(around: Surroundings, trainer: Trainer) -> None:
     snapshot = load_resumed(around.request.checkpoint_config, load_snapshot, around.channel)
     trainer.saving.restore(snapshot)
     follow_changes(trainer, snapshot.state, around.channel)
+    # The rate of the latest step: an epoch whose steps are all done is only evaluated, and its row names the rate.
+    position = trainer.position
+    set_learning_rate(trainer.optimizer, trainer.schedule.learning_rate(max(0, position.step - 1), position.epoch))
     around.channel.emit(
         RunRestored(
             path=str(snapshot.path),
