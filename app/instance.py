@@ -18,7 +18,8 @@ class AlreadyRunning(Exception):
 
 
 class Instance:
-    """The right to serve ``home``, held while entered. Entering raises AlreadyRunning, which names the other one.
+    """The right to serve ``home``, held while entered. Entering raises AlreadyRunning, which names the other
+    one, and OSError for a home that cannot be made or written.
 
     The lock is freed by the kernel however this process ends; no worker inherits it.
     """
@@ -28,8 +29,12 @@ class Instance:
         self._lock = -1
 
     def __enter__(self) -> Self:
-        self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = os.open(self._home / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = os.open(self._home / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            what = f"{self._home} cannot be the data folder: {error.strerror}. Set PT_HOME to another one."
+            raise OSError(error.errno, what) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

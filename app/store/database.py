@@ -37,7 +37,10 @@ class Database:
             self._prepare_schema()
         except sqlite3.DatabaseError as error:
             self._writer.close()
-            raise StoreUnavailable(f"{path} cannot be used as the database: {error}. {_NEXT_MOVE}") from error
+            # Full, locked, not to be written; all else is a file that is no database of ours, or no longer one.
+            passing = isinstance(error, sqlite3.OperationalError)
+            move = "Free the disk or the lock, or set PT_HOME to another folder." if passing else _NEXT_MOVE
+            raise StoreUnavailable(f"{path} cannot be used as the database: {error}. {move}") from error
         except StoreUnavailable:
             self._writer.close()
             raise

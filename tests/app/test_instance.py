@@ -129,6 +129,16 @@ def test_a_workspace_that_is_not_there_is_named(tmp_path: Path):
     assert len(said.splitlines()) == 1
 
 
+def test_a_home_that_cannot_be_is_named_with_the_next_move(tmp_path: Path):
+    (tmp_path / "home").write_text("a file")
+    with process(tmp_path / "home") as child:
+        _, said = child.communicate(timeout=60)
+    assert child.returncode == 1
+    assert "cannot be the data folder" in said
+    assert "Set PT_HOME" in said
+    assert len(said.splitlines()) == 1
+
+
 @pytest.mark.parametrize("left", [b"[]", b"null", b"\xff", b"{}", b""])
 def test_a_spoilt_note_of_the_other_service_does_not_hide_it(tmp_path: Path, left: bytes):
     with Instance(tmp_path):
