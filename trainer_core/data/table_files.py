@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -26,8 +27,16 @@ def read_csv(path: Path) -> pd.DataFrame:
     try:
         header = pd.read_csv(path, sep=separator, encoding="utf-8-sig", nrows=0)
         check_width(len(header.columns), path)
-        # Kept whole: a column read in pieces may end with several types.
-        table = pd.read_csv(path, sep=separator, encoding="utf-8-sig", low_memory=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # Kept whole: a column read in pieces may end with several types. And without index_col=False pandas takes the
+            # first fields of rows that are too long for their names, and shifts all others by a column.
+            table = pd.read_csv(path, sep=separator, encoding="utf-8-sig", low_memory=False, index_col=False)
+    except pd.errors.ParserWarning as error:
+        message = f"The rows of {path.name} have more fields than its header names ({len(header.columns)})."
+        next_move = "Name every column in the header."
+        place = Place(path=str(path), line=2)
+        raise Failure("data_invalid", message, next_move=next_move, place=place, detail=str(error)) from error
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         message = f"{path.name} cannot be read or unpacked ({type(error).__name__})."
         raise Failure("data_invalid", message, place=Place(path=str(path)), detail=str(error)) from error
@@ -42,11 +51,6 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise Failure("data_invalid", message, place=place, detail=str(error)) from error
     except UnicodeDecodeError as error:
         raise _not_text(path, error) from error
-    if not isinstance(table.index, pd.RangeIndex):
-        # Pandas would take the first fields for names of the rows, and shift all others by one column.
-        message = f"The rows of {path.name} have more fields than its header names ({len(table.columns)})."
-        next_move = "Name every column in the header, or drop a separator at the end of the rows."
-        raise Failure("data_invalid", message, next_move=next_move, place=Place(path=str(path), line=2))
     return table
 
 

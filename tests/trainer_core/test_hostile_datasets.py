@@ -1,0 +1,110 @@
+"""Data sets that a model file makes itself, of every kind: each trains, or is refused with its place and next move."""
+
+import re
+from typing import Any
+
+import pytest
+
+from schemas.events import Alert, EpochCompleted
+from trainer_core.failure import Failure
+
+HEAD = "import os\nimport torch\nfrom torch import nn\n\n\n"
+MODEL = (
+    "class M(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.fc = nn.Linear(6, 3)\n\n"
+    "    def forward(self, x):\n        return self.fc(x)\n\n\n"
+)
+
+
+def dataset(body: str, rest: str = "") -> str:
+    """A model file whose data set of 40 samples has this ``__getitem__`` (x, y and i at hand)."""
+    return (
+        HEAD + MODEL + "X = torch.randn(40, 6)\nY = torch.arange(40) % 3\n\n\n"
+        f"class D:\n    def __len__(self):\n        return 40\n\n    def __getitem__(self, i):\n        x, y = X[i], Y[i]\n        {body}\n\n\n"
+        f"{rest}\n\ndef build_dataset(path, split):\n    return D() if split == 'train' else None\n"
+    )
+
+
+DATASETS: dict[str, tuple[str, dict[str, Any], str, str]] = {
+    "raises": (dataset("assert i != 17; return x, y"), {}, "data_invalid", "AssertionError while reading samples"),
+    "class too high": (dataset("return x, y * 9"), {}, "data_invalid", "A target is class number 9"),
+    "class below 0": (dataset("return x, y - 1"), {}, "data_invalid", "A target is class number -1"),
+    "known class below 0": (
+        dataset("return x, y - 1", "D.targets = Y - 1"),
+        {},
+        "data_invalid",
+        "The data set holds -1 in row 1 (index [0])",
+    ),
+    "samples not first": (
+        dataset(
+            "return x, y",
+            "def collate(items):\n    x, y = zip(*items)\n    return torch.stack(x).expand(5, -1, -1), torch.stack(y)",
+        ).replace("self.fc(x)", "self.fc(x.sum(0))"),
+        {"trainingConfig": {"gradientAccumulation": 2}},
+        "data_invalid",
+        "cannot be cut into micro-batches: 32 targets, and tensors of [5, 32] rows",
+    ),
+    "text for a batch": (
+        dataset("return x, y", "def collate(items):\n    return 'ab'"),
+        {},
+        "data_invalid",
+        "is a str",
+    ),
+    "length": (
+        dataset("return x, y", "D.__len__ = lambda self: 4.5"),
+        {},
+        "data_invalid",
+        "counting the train samples",
+    ),
+    "targets": (
+        dataset("return x, y", "D.targets = property(lambda self: 1 / 0)"),
+        {},
+        "data_invalid",
+        "ZeroDivisionError",
+    ),
+    "loader dies": (
+        dataset("if i == 17: os._exit(3)\n        return x, y"),
+        {"dataConfig": {"numWorkers": 1, "valPath": None}},
+        "worker_lost",
+        "A loader process died",
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "changes", "code", "message"), DATASETS.values(), ids=DATASETS.keys())
+def test_a_data_set_of_the_model_file_is_refused(bench, source, changes, code, message):
+    bench.write_model(source)
+    with pytest.raises(Failure, match=re.escape(message)) as caught:
+        bench.train(**{"dataConfig": {"valPath": None, "numWorkers": 0}, **changes})
+    assert caught.value.error.code == code
+
+
+def test_the_ignored_class_of_a_data_set_needs_no_score(bench):
+    bench.write_model(dataset("return x, Z[i]", "Z = Y.clone(); Z[3] = 255; D.targets = Z"))
+    run = bench.train(
+        dataConfig={"valPath": None, "numWorkers": 0},
+        trainingConfig={"epochs": 1, "loss": "cross_entropy", "lossArgs": {"ignore_index": 255}},
+    )
+    assert run.ending.state == "succeeded"
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_figures_of_batches_that_differ_in_width_are_left_out_and_said(bench, kind):
+    """Sequences padded to the longest of their batch: there is a loss, and no R² or own figure of a part."""
+    target = "x[:n] * 2" if kind == "regression" else "y.expand(n)"
+    width = 1 if kind == "regression" else 3
+    bench.write_model(
+        f"{HEAD}class M(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.fc = nn.Linear(1, {width})\n"
+        f"    def forward(self, x):\n        y = self.fc(x[..., None])\n        return y[..., 0] if {width} == 1 else y\n"
+        "X = torch.randn(40, 6)\nY = torch.arange(40) % 3\n"
+        f"def collate(items):\n    n = int(max(y for x, y in items)) + 2\n"
+        f"    return torch.stack([x[:n] for x, y in items]), torch.stack([{target} for x, y in items])\n"
+        "def metrics(output, targets):\n    return {'n': len(output)}\n"
+        "def build_dataset(path, split):\n    return list(zip(X, Y)) if split == 'train' else None\n"
+    )
+    run = bench.train(
+        dataConfig={"valPath": None, "batchSize": 2, "evalBatchSize": 1, "numWorkers": 0}, trainingConfig={"epochs": 1}
+    )
+    row = run.of(EpochCompleted)[0]
+    assert row.val_loss is not None
+    assert not {"valR2", "valN"} & row.metrics.keys()
+    assert "figures_left_out" in {alert.code for alert in run.of(Alert)}
