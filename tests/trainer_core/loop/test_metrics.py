@@ -1,7 +1,9 @@
 """Figures: equal to scikit-learn's on whole sets, however these are cut, masked and spread over ranks."""
 
 import math
+import threading
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -19,42 +21,39 @@ from trainer_core.loop.ranks import Ranks
 CPU = torch.device("cpu")
 
 
-class Together(Ranks):
-    """Ranks in one process: what the others would bring is played back in order."""
+class Table:
+    """Where ranks, each in a thread of its own, lay down what they have and take what all have."""
 
-    def __init__(self) -> None:
-        self.rounds: list[list[Tensor]] = []
-
-    def join(self, ranks: list[Figures]) -> None:
-        """Merge all of ``ranks``: each is merged against what the others hand in at the same place."""
-        states = [figures.state() for figures in ranks]
-        known: list[Tensor] = []
-        while True:
-            sums: list[Tensor] = []
-            for figures, state in zip(ranks, states, strict=True):
-                figures.restore(state)
-                replay = _Replay(known)
-                figures.merge(replay)
-                if replay.next is not None:
-                    sums.append(replay.next)
-            if not sums:
-                return
-            known.append(torch.stack(sums).sum(0))
+    def __init__(self, world: int) -> None:
+        self.barrier = threading.Barrier(world, timeout=30)
+        self.places: list[Any] = [None] * world
 
 
-class _Replay(Ranks):
-    """Answers with the sums already known, and notes the first tensor whose sum is not."""
+class Seated(Ranks):
+    """One of several ranks in this process."""
 
-    def __init__(self, known: list[Tensor]) -> None:
-        self._known = list(known)
-        self.next: Tensor | None = None
+    def __init__(self, table: Table, index: int) -> None:
+        self._table = table
+        self.index = index
+
+    def gather(self, thing: Any) -> list[Any]:
+        self._table.barrier.wait()
+        self._table.places[self.index] = thing
+        self._table.barrier.wait()
+        return list(self._table.places)
 
     def sum(self, tensors: Iterable[Tensor]) -> None:
         for tensor in tensors:
-            if self._known:
-                tensor.copy_(self._known.pop(0))
-            elif self.next is None:
-                self.next = tensor.clone()
+            tensor.copy_(torch.stack(self.gather(tensor.clone())).sum(0))
+
+
+def merge_all(ranks: list[Figures]) -> None:
+    """Merge the figures of all ranks, at the same time as real ones do."""
+    table = Table(len(ranks))
+    with ThreadPoolExecutor(len(ranks)) as threads:
+        merged = [threads.submit(figures.merge, Seated(table, index)) for index, figures in enumerate(ranks)]
+        for one in merged:
+            one.result()
 
 
 def observe(figures: Figures, output: Any, targets: Any) -> None:
@@ -152,7 +151,7 @@ def test_ranks_together_equal_one_process(task: Task, samples: int, world: int) 
     for index, figures in enumerate(ranks):
         if len(part := targets[index::world]):
             observe(figures, scores[index::world], part)
-    Together().join(ranks)
+    merge_all(ranks)
     for figures in ranks:
         assert figures.compute("val") == pytest.approx(alone.compute("val"), rel=1e-12)
 
