@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from app.files import write_atomically
+from schemas.files import write_atomically
 
 LOCK_FILE = "service.lock"
 SERVICE_FILE = "service.json"

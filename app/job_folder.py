@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from app.files import sync_folder, write_atomically
+from schemas.files import sync_folder, write_atomically
 
 MODEL_FILE = "model.py"
 

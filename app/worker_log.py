@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.files import open_foreign, size_of_foreign
+from app.foreign_files import open_foreign, size_of_foreign
 from schemas.assignment import LOG_FILE
 from schemas.text import untrusted
 

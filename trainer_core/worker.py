@@ -18,10 +18,10 @@ from typing import NoReturn, cast
 from schemas.assignment import ASSIGNMENT_FILE, EVENTS_FILE, OUTCOME_FILE, Assignment, Outcome
 from schemas.engines import EngineName
 from schemas.events import JobStarted
+from schemas.files import write_atomically
 from trainer_core import registry
 from trainer_core.channel import Channel, FileChannel
 from trainer_core.failure import Failure
-from trainer_core.files import write_atomically
 from trainer_core.stop import Stop
 from trainer_core.trackers.process import TrackerProcess
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from app.files import open_foreign
+from app.foreign_files import open_foreign
 from app.gate.spellings import closest
 from schemas.engines import ENGINES, EngineName
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from app.files import open_foreign, size_of_foreign, write_atomically
+from app.foreign_files import open_foreign, size_of_foreign
 from app.supervision.verdict import training_error
 from app.worker_log import read_tail
 from schemas.assignment import (
@@ -20,6 +20,7 @@ from schemas.assignment import (
     Outcome,
     StopOrder,
 )
+from schemas.files import write_atomically
 
 _LOG_LINES = 40
 _OUTCOME_BYTES = 16 << 20

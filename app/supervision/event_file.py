@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from app.clock import now
-from app.files import open_foreign, size_of_foreign
+from app.foreign_files import open_foreign, size_of_foreign
 from app.store.lines import cause_of, unreadable
 from schemas.events import Log, WorkerLine
 

@@ -15,9 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from app.files import open_foreign, write_atomically
+from app.foreign_files import open_foreign
 from app.supervision.attempt_folder import AttemptFolder
 from app.supervision.processes import Process, kill_marked, marked
+from schemas.files import write_atomically
 
 _PID_FILE = "worker.pid"
 _PID_FILE_BYTES = 100

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Protocol
 
 from schemas.events import CheckpointSaved
+from schemas.files import sync_folder, write_atomically
 from trainer_core.arguments import invalid
 from trainer_core.checkpoints.manifest import FileRecord, Kind, Manifest, read_manifest, write_manifest
 from trainer_core.failure import Failure
-from trainer_core.files import sync_folder, write_atomically
 
 LATEST = "latest"
 BEST = "best"

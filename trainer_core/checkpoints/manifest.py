@@ -10,8 +10,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from schemas.base import Document
+from schemas.files import write_synced
 from trainer_core.failure import Failure
-from trainer_core.files import write_synced
 
 FORMAT = 1
 MANIFEST_FILE = "manifest.json"

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from schemas.files import write_atomically
 from schemas.result import Artifact
-from trainer_core.files import write_atomically
 
 PREPROCESSING_FILE = "preprocessing.json"
 WEIGHTS_FILE = "model.safetensors"

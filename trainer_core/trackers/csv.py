@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from schemas.base import Document
 from schemas.events import EpochCompleted, RunRestored, WorkerLine
+from schemas.files import write_atomically
 from schemas.result import EpochRow
-from trainer_core.files import write_atomically
 from trainer_core.trackers.event_log import EventLog
 
 METRICS_FILE = "metrics.csv"

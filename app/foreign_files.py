@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and files that somebody else made."""
+"""Files that a worker, or a user, made: opened with suspicion."""
 
 import errno
 import os
@@ -8,29 +8,6 @@ from typing import BinaryIO
 
 # What opening says of a link, of a folder (to write), of a path through a file, of a socket.
 _NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.ENXIO)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in ``folder`` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace ``path`` by ``content``, durably: a reader, or a crash, finds the old file or the new one.
-
-    Raises OSError (ENOSPC and others) when it cannot be made durable.
-    """
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    sync_folder(path.parent)
 
 
 def open_foreign(path: Path, *, writing: bool = False) -> BinaryIO:

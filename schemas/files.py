@@ -1,4 +1,4 @@
-"""Files that are whole or absent."""
+"""Files that are whole or absent: how both sides of the process boundary leave something for the other."""
 
 import os
 from pathlib import Path
