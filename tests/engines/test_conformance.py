@@ -191,3 +191,14 @@ def test_a_model_file_that_does_not_import(case):
     assert (attempt.outcome.state, error.code) == ("failed", "model_import_failed")
     assert error.place.line == len(MODELS[case.engine].splitlines()) + 2
     assert attempt.kinds == ["job.started"]
+
+
+def test_a_thread_that_the_model_file_left_does_not_keep_the_worker(workspace, worker):
+    source = (
+        "import threading\nfrom sklearn.linear_model import LogisticRegression\n"
+        "threading.Thread(target=threading.Event().wait).start()\n"
+        "def build_model():\n    return LogisticRegression(max_iter=1000)\n"
+    )
+    attempt = worker(workspace.assign("thread", "sklearn", source, "iris.csv", trackingConfig={"mlflow": False}))
+    assert attempt.status == 0
+    assert attempt.outcome.state == "succeeded"

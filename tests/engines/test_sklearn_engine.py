@@ -282,3 +282,15 @@ def test_what_goes_wrong_in_the_library_is_the_model_s(refuse, model, message, d
     assert error.code == "model_invalid"
     assert message in error.message
     assert detail in (error.untrusted or "")
+
+
+def test_a_damaged_checkpoint_in_a_runs_folder_is_left_aside_and_said(fit):
+    first = fit(SGD, "iris.csv", trainingConfig={"epochs": 3}, checkpointConfig={"keepLast": 9})
+    content = bytearray((first.last / "model.skops").read_bytes())
+    content[len(content) // 2] ^= 1
+    (first.last / "model.skops").write_bytes(content)
+    resume = {"resumeFrom": str(first.last.parent)}
+    resumed = fit(SGD, "iris.csv", trainingConfig={"epochs": 4}, checkpointConfig=resume)
+    assert resumed.of(RunRestored)[0].epoch == 2
+    assert resumed.alert("checkpoint_skipped").evidence["path"] == str(first.last)
+    assert [row.epoch for row in resumed.of(EpochCompleted)] == [3, 4]

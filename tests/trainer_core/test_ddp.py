@@ -155,3 +155,23 @@ def test_a_failure_of_one_rank_comes_back_as_it_was(bench):
         train(bench.assignment("failed", TWO), Channel(), Stop())
     assert caught.value.error.place.line == 9
     assert "rank one only" in caught.value.error.untrusted
+
+
+def test_a_rank_that_crashes_is_lost_and_not_the_models_fault(bench):
+    """The other one only hears that its peer is gone."""
+    bench.write_model(
+        "import os, signal\nfrom torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.layer = nn.Linear(6, 3)\n        self.calls = 0\n"
+        "    def forward(self, x):\n"
+        "        self.calls += self.training\n"
+        "        if self.calls == 3 and os.environ['RANK'] == '0':\n            os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "        return self.layer(x)\n"
+    )
+    assignment = bench.assignment("lost", TWO, trainingConfig={"reportEverySeconds": 0})
+    with pytest.raises(Failure, match="A rank of the run was lost") as caught:
+        train(assignment, Channel(), Stop())
+    assert caught.value.error.code == "worker_lost"
+    steps = [event["data"] for event in events(assignment) if event["type"] == "step"]
+    assert steps
+    assert all("accuracy" not in step for step in steps), "nobody knows that of all ranks before the epoch's end"

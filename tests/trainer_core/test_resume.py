@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.events import Alert, CheckpointSaved, EpochCompleted, RunRestored, Step
+from schemas.events import Alert, CheckpointSaved, EpochCompleted, EpochStarted, RunRestored, Step
+from schemas.optimizers import OPTIMIZERS
 from trainer_core.failure import Failure
 from trainer_core.stop import Stop
 
@@ -175,3 +176,70 @@ def assert_same_weights_of_epoch(resumed, whole, damaged: Path):
     mended = whole.weights("mended")
     for name, tensor in resumed.weights().items():
         assert np.array_equal(tensor, mended[name])
+
+
+BIAS_FREE = """
+from torch import nn
+
+
+def build_model():
+    return nn.Sequential(nn.Linear(6, 8, bias=False), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, 3, bias=False))
+"""
+
+
+@pytest.mark.parametrize("optimizer", [entry.name for entry in OPTIMIZERS])
+def test_every_optimizer_goes_on_in_mid_epoch(bench, stopping_channel, optimizer):
+    bench.write_model(BIAS_FREE)
+    training = {"epochs": 2, "optimizer": optimizer, "learningRate": 0.01, "reportEverySeconds": 0}
+    whole = bench.train("whole", trainingConfig=training)
+    stop = Stop()
+    stopped = bench.train("stopped", trainingConfig=training, stop=stop, channel=stopping_channel(stop, "step", 6))
+    assert stopped.ending.state == "stopped"
+    resumed = bench.train("resumed", trainingConfig=training, checkpointConfig={"resumeFrom": str(stopped.run_folder)})
+    assert_same_weights(whole, resumed)
+    assert figures(resumed) == figures(whole)[1:]
+
+
+def test_from_the_last_step_of_an_epoch_its_row_names_the_rate(bench):
+    saving = {"saveEverySteps": 1, "keepLast": 100}
+    whole = bench.train("whole", trainingConfig=TRAINING, checkpointConfig=saving)
+    last = next(saved for saved in whole.of(CheckpointSaved) if saved.kind == "step" and saved.step == 3)
+    resumed = bench.train("resumed", trainingConfig=TRAINING, checkpointConfig={"resumeFrom": last.path})
+    assert [row.learning_rate for row in resumed.of(EpochCompleted)] == [
+        row.learning_rate for row in whole.of(EpochCompleted)
+    ]
+
+
+def test_the_best_is_not_the_newest(bench):
+    """The file ``best`` of a run names the checkpoint to go on from."""
+    upside_down = {"monitor": "valLoss", "mode": "max", "keepLast": 10}
+    whole = bench.train("whole", checkpointConfig=upside_down, trainingConfig={"epochs": 3})
+    best = next(Path(saved.path) for saved in reversed(whole.of(CheckpointSaved)) if saved.is_best)
+    assert best.name != Path(whole.of(CheckpointSaved)[-1].path).name
+    resumed = bench.train("resumed", checkpointConfig={"resumeFrom": str(whole.run_folder / "best")})
+    assert resumed.of(RunRestored)[0].path == str(best)
+
+
+def test_a_damaged_best_is_refused(bench):
+    whole = bench.train("whole", trainingConfig={"epochs": 1})
+    (whole.run_folder / (whole.run_folder / "best").read_text().strip() / "state.json").write_text("{}")
+    with pytest.raises(Failure) as caught:
+        bench.train("resumed", checkpointConfig={"resumeFrom": str(whole.run_folder / "best")})
+    assert caught.value.error.code == "checkpoint_corrupt"
+
+
+@pytest.mark.parametrize("event", ["data.loaded", "model.loaded"])
+def test_a_stop_before_the_first_step_trains_nothing(bench, stopping_channel, event):
+    stop = Stop()
+    run = bench.train("stopped", stop=stop, channel=stopping_channel(stop, event, 1))
+    assert run.ending.state == "stopped"
+    assert not run.of(EpochStarted)
+    assert not run.of(CheckpointSaved)
+
+
+def test_a_stop_before_anything_is_read(bench):
+    stop = Stop()
+    stop.requested = True
+    run = bench.train("stopped", stop=stop)
+    assert run.ending.state == "stopped"
+    assert run.said == []
