@@ -5,6 +5,7 @@ import torch
 from schemas.losses import Task
 from trainer_core.loop.losses import IGNORED
 from trainer_core.loop.metrics.class_figures import BinaryFigures, ClassFigures
+from trainer_core.loop.metrics.deferred import Deferred
 from trainer_core.loop.metrics.figures import Figures
 from trainer_core.loop.metrics.file_figures import FileFigures, ModelFileMetrics
 from trainer_core.loop.metrics.value_figures import ValueFigures
@@ -22,5 +23,6 @@ def build_figures(
     if task == "regression":
         figures: Figures = ValueFigures(device)
     else:
-        figures = BinaryFigures(device, ignore_index) if task == "binary" else ClassFigures(device, ignore_index)
+        classes = BinaryFigures if task == "binary" else ClassFigures
+        figures = Deferred(classes(device, ignore_index), device)
     return FileFigures(figures, model_file_metrics, device) if model_file_metrics else figures
