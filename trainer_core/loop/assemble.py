@@ -11,7 +11,7 @@ from trainer_core.epochs.curve import Curve
 from trainer_core.epochs.early_stopping import build_early_stopping
 from trainer_core.loop import randomness
 from trainer_core.loop.announcing import announce
-from trainer_core.loop.batches import Batches, Order, build_source
+from trainer_core.loop.batches import Batches, Order
 from trainer_core.loop.clipping import build_clipping
 from trainer_core.loop.divergence import Examiner
 from trainer_core.loop.evaluation import Evaluation, NoEvaluation
@@ -24,6 +24,7 @@ from trainer_core.loop.reporting import Reporting
 from trainer_core.loop.resuming import resume
 from trainer_core.loop.saving import Saving
 from trainer_core.loop.schedules import build_schedule
+from trainer_core.loop.sources import build_source
 from trainer_core.loop.trainer import Trainer
 
 

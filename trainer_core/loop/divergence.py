@@ -13,8 +13,8 @@ from schemas.problems import PatchOperation
 from schemas.result import Place
 from trainer_core.data.samples import Indices, Samples
 from trainer_core.failure import Failure
-from trainer_core.loop.batches import as_tensors, map_tensors
 from trainer_core.loop.forward import Forward
+from trainer_core.loop.trees import as_tensors, map_tensors
 
 _SHOWN = 20
 

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from trainer_core.loop.batches import Source, map_tensors
 from trainer_core.loop.forward import Forward
 from trainer_core.loop.metrics.metrics import Figures
 from trainer_core.loop.ranks import Ranks
+from trainer_core.loop.sources import Source
+from trainer_core.loop.trees import map_tensors
 from trainer_core.stop import Stop
 
 

@@ -15,10 +15,10 @@ from schemas.problems import PatchOperation
 from schemas.result import Place
 from trainer_core.failure import Failure
 from trainer_core.loop.alignment import count_scores
-from trainer_core.loop.batches import call, shapes
 from trainer_core.loop.losses import Loss
 from trainer_core.loop.precision import Precision
 from trainer_core.loop.ranks import is_lost_peer
+from trainer_core.loop.trees import call, shapes
 from trainer_core.models.choice import own_classes
 from trainer_core.models.file import ModelFile
 from trainer_core.models.user_code import running

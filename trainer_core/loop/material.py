@@ -18,7 +18,6 @@ from trainer_core.data.load import load_data
 from trainer_core.data.samples import Data
 from trainer_core.failure import Failure
 from trainer_core.loop import randomness
-from trainer_core.loop.batches import as_tensors, map_tensors
 from trainer_core.loop.buffers import keeping_buffers
 from trainer_core.loop.choices import choose_batch_size, choose_workers
 from trainer_core.loop.evaluation import evaluating
@@ -29,6 +28,7 @@ from trainer_core.loop.precision import Precision, build_precision
 from trainer_core.loop.ranks import Ranks
 from trainer_core.loop.saving import saved_threads
 from trainer_core.loop.threads import measure
+from trainer_core.loop.trees import as_tensors, map_tensors
 from trainer_core.models.file import ModelFile
 from trainer_core.models.user_code import running
 from trainer_core.stop import Stop

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from trainer_core.data.samples import Samples
-from trainer_core.loop.batches import as_tensors
 from trainer_core.loop.buffers import keeping_buffers
 from trainer_core.loop.forward import Forward
 from trainer_core.loop.randomness import untouched
+from trainer_core.loop.trees import as_tensors
 
 # Seconds of one pass beyond which all cores pay without asking.
 _LONG = 1.0

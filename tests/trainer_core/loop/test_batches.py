@@ -6,8 +6,10 @@ import torch
 
 from trainer_core.data.samples import ArraySamples, Part
 from trainer_core.failure import Failure
-from trainer_core.loop.batches import Batches, Order, Resident, Streamed, build_source, call, map_tensors, shapes
+from trainer_core.loop.batches import Batches, Order
 from trainer_core.loop.ranks import Ranks
+from trainer_core.loop.sources import Resident, Streamed, build_source
+from trainer_core.loop.trees import call, map_tensors, shapes
 
 CPU = torch.device("cpu")
 

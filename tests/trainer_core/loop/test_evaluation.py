@@ -8,13 +8,13 @@ from torch import nn
 from schemas.model import ModelConfig
 from schemas.training import TrainingConfig
 from trainer_core.data.samples import ArraySamples
-from trainer_core.loop.batches import Resident
 from trainer_core.loop.evaluation import Evaluation, evaluating
 from trainer_core.loop.forward import Forward
 from trainer_core.loop.losses import build_loss
 from trainer_core.loop.metrics.metrics import build_figures
 from trainer_core.loop.precision import Precision
 from trainer_core.loop.ranks import Ranks
+from trainer_core.loop.sources import Resident
 from trainer_core.models.file import ModelFile
 from trainer_core.stop import Stop
 
