@@ -52,3 +52,20 @@ def test_parameters_may_come_from_a_generator() -> None:
 def test_a_gradient_that_is_not_finite_shows_in_the_norm() -> None:
     bounded = parameters([1.0, float("nan")])
     assert build_clipping(TrainingConfig()).clip(bounded).isnan()
+
+
+@pytest.mark.parametrize(
+    "types", [(torch.float32, torch.float32), (torch.float64, torch.float64), (torch.float32, torch.float64)]
+)
+def test_norm_and_gradients_are_torchs_own(types: tuple[torch.dtype, ...]) -> None:
+    ours, theirs = [], []
+    for number, kind in enumerate(types):
+        gradient = torch.randn(7, generator=torch.Generator().manual_seed(number), dtype=torch.float64).to(kind)
+        for found in (ours, theirs):
+            found.append(nn.Parameter(torch.zeros(7, dtype=kind)))
+            found[-1].grad = gradient.clone()
+    norm = build_clipping(TrainingConfig()).clip(ours)
+    assert norm == torch.nn.utils.clip_grad_norm_(theirs, 1.0)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.grad is not None
+        assert one.grad.equal(other.grad)
