@@ -13,14 +13,11 @@ _TINY = 1e-6
 
 
 def uniform(gradients: list[Tensor]) -> bool:
-    """Whether one call can take all of them: dense, of one type, on one device."""
+    """Whether one call can take all of them: of one type, on one device."""
     if not gradients:
         return False
     first = gradients[0]
-    return all(
-        not gradient.is_sparse and gradient.dtype == first.dtype and gradient.device == first.device
-        for gradient in gradients
-    )
+    return all(gradient.dtype == first.dtype and gradient.device == first.device for gradient in gradients)
 
 
 def total_norm(gradients: list[Tensor]) -> Tensor:
