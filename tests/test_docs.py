@@ -6,6 +6,8 @@ from typing import get_args
 
 import pytest
 
+from app.main import create_app
+from app.settings import Settings
 from schemas.events import EVENT_DATA
 from schemas.failures import FailureCode
 from schemas.job import JobState
@@ -33,3 +35,15 @@ def test_state_is_in_the_diagram(state: str):
 def test_links_between_pages_lead_somewhere(page: Path):
     targets = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text())
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_route_is_on_the_page(tmp_path: Path):
+    page = (ROOT / "docs/http.md").read_text()
+    routes = create_app(Settings(home=tmp_path, workspace=tmp_path)).openapi()["paths"]
+    missing = [
+        f"{method.upper()} {path}"
+        for path, methods in routes.items()
+        for method in methods
+        if f"`{method.upper()} {path}`" not in page
+    ]
+    assert missing == []
