@@ -1,4 +1,4 @@
-.PHONY: install demo test check format lint types contracts schemas clean help
+.PHONY: install demo test bench check format lint types contracts schemas clean help
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
@@ -18,6 +18,9 @@ install: $(STAMP)  ## make .venv with everything a developer needs
 
 demo: $(STAMP)  ## start the service, train on real digits, print the payload
 	@$(BIN)/pytorch-trainer demo
+
+bench: $(STAMP)  ## time the loop beside hand-written ones
+	@$(BIN)/python benchmarks/small_table.py
 
 test: $(STAMP)  ## run every test
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
