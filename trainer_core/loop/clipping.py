@@ -7,7 +7,6 @@ from torch import Tensor
 
 from schemas.training import TrainingConfig
 
-
 # As in torch.nn.utils.clip_grad_norm_: a norm of 0 is no division by 0.
 _TINY = 1e-6
 
