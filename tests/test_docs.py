@@ -37,13 +37,32 @@ def test_links_between_pages_lead_somewhere(page: Path):
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
-def test_every_route_is_on_the_page(tmp_path: Path):
-    page = (ROOT / "docs/http.md").read_text()
-    routes = create_app(Settings(home=tmp_path, workspace=tmp_path)).openapi()["paths"]
-    missing = [
-        f"{method.upper()} {path}"
+@pytest.fixture(scope="module")
+def operations(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    """``METHOD /path`` -> operation of the OpenAPI document."""
+    folder = tmp_path_factory.mktemp("service")
+    routes = create_app(Settings(home=folder, workspace=folder)).openapi()["paths"]
+    return {
+        f"{method.upper()} {path}": operation
         for path, methods in routes.items()
-        for method in methods
-        if f"`{method.upper()} {path}`" not in page
-    ]
-    assert missing == []
+        for method, operation in methods.items()
+    }
+
+
+def test_every_route_is_on_the_page(operations: dict[str, dict]):
+    page = (ROOT / "docs/http.md").read_text()
+    assert [name for name in operations if f"`{name}`" not in page] == []
+
+
+def test_every_parameter_and_status_is_on_the_page(operations: dict[str, dict]):
+    page = (ROOT / "docs/http.md").read_text().lower()
+    parameters = {
+        parameter["name"].lower()
+        for operation in operations.values()
+        for parameter in operation.get("parameters", [])
+        if parameter["in"] != "path"
+    }
+    assert len(parameters) > 10
+    assert {name for name in parameters if not re.search(rf"`{name}\b|[?&]{name}=", page)} == set()
+    statuses = {status for operation in operations.values() for status in operation["responses"]}
+    assert {status for status in statuses if not re.search(rf"\b{status}\b", page)} == set()
