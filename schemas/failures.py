@@ -66,21 +66,31 @@ FAILURES: dict[FailureCode, FailureEntry] = {
         "Lower learningRate (try a tenth), keep gradientClipping, check the data for extreme values.",
     ),
     "timeout": FailureEntry(
-        False, "modify_and_retry", "Raise limits.maxSeconds and set checkpointConfig.resumeFrom to checkpointPath."
+        False,
+        "modify_and_retry",
+        "Raise limits.maxSeconds and set checkpointConfig.resumeFrom to the run's folder (it holds checkpointPath).",
     ),
     "disk_full": FailureEntry(
-        True, "ask_owner", "Free disk space, then submit again with resumeFrom set to checkpointPath."
+        True,
+        "ask_owner",
+        "Free disk space, then submit again with resumeFrom set to the run's folder (it holds checkpointPath).",
     ),
-    "hung": FailureEntry(True, "retry_unchanged", "Submit again with resumeFrom set to checkpointPath."),
+    "hung": FailureEntry(
+        True, "retry_unchanged", "Submit again with resumeFrom set to the run's folder (it holds checkpointPath)."
+    ),
     "worker_lost": FailureEntry(
-        True, "retry_unchanged", "Submit again with resumeFrom set to checkpointPath; read the log for the cause."
+        True,
+        "retry_unchanged",
+        "Submit again with resumeFrom set to the run's folder (it holds checkpointPath); read the log for the cause.",
     ),
     "device_unavailable": FailureEntry(True, "modify_and_retry", "Ask for fewer devices, or wait until they are free."),
     "quota_exceeded": FailureEntry(
         True, "ask_owner", "Wait for running jobs to end, or ask the owner to raise the limit."
     ),
     "cancelled": FailureEntry(
-        False, "use_other_operation", "Resume with resumeFrom set to checkpointPath, if one was saved."
+        False,
+        "use_other_operation",
+        "Resume with resumeFrom set to the run's folder (it holds checkpointPath), if one was saved.",
     ),
     "internal": FailureEntry(True, "ask_owner", "Report the message and the job's log."),
 }

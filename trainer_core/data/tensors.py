@@ -71,7 +71,7 @@ def _choose(
         f"{path.name} has {what}; it has {there}." + (f" Did you mean {near[0]!r}?" if near else ""),
         next_move="Name the arrays by dataConfig.features (one) and dataConfig.target.",
         place=Place(path=str(path), pointer=pointer),
-        fix=[PatchOperation(op="add", path=pointer, value=near[0])] if near else None,
+        fix=[PatchOperation(op="replace", path=pointer, value=near[0])] if near else None,
     )
 
 

@@ -12,6 +12,7 @@ from app.http.routes.jobs import JobId
 from app.http.streams import NDJSON, SSE, Stream, lines, server_sent
 from app.service import Service
 from app.worker_log import MAX_LINES
+from schemas.job import TERMINAL
 
 router = APIRouter(tags=["events"], dependencies=[Security(bearer)])
 
@@ -60,11 +61,12 @@ async def get_job_events(
 
 async def _page(service: Service, job_id: str, after: int, limit: int) -> JSONResponse:
     events = await service.events(job_id, after, limit)
-    complete = bool(events) and events[-1].type == "job.completed"
+    row = await service.row(job_id)
+    seen = events[-1].seq if events else after
     document = {
         "events": [event.to_json() for event in events],
-        "lastSeq": events[-1].seq if events else after,
-        "complete": complete or (await service.row(job_id)).last_seq <= after,
+        "lastSeq": seen,
+        "complete": row.state in TERMINAL and row.last_seq <= seen,
     }
     return JSONResponse(document)
 
