@@ -37,7 +37,7 @@ def _maker(
 ) -> tuple[str, Callable[..., Any]] | None:
     """Name and callable that make the model, or None when the file holds a finished one."""
     if config.class_name is not None:
-        return config.class_name, _named_class(module, path, config.class_name, kind)
+        return config.class_name, _named_class(module, path, config.class_name, kind, config)
     function = getattr(module, "build_model", None)
     if function is not None:
         if not callable(function):
@@ -49,7 +49,7 @@ def _maker(
         return next(iter(own.items()))
     if hasattr(module, "model"):
         return None
-    raise _ambiguous(path, source, list(own)) if own else _nothing_found(path, kind)
+    raise _ambiguous(path, source, list(own), config) if own else _nothing_found(path, kind)
 
 
 def own_classes(module: ModuleType, kind: type) -> dict[str, type]:
@@ -69,7 +69,7 @@ def own_classes(module: ModuleType, kind: type) -> dict[str, type]:
     }
 
 
-def _named_class(module: ModuleType, path: Path, name: str, kind: type) -> type:
+def _named_class(module: ModuleType, path: Path, name: str, kind: type, config: ModelConfig) -> type:
     found = getattr(module, name, None)
     if inspect.isclass(found) and issubclass(found, kind):
         return found
@@ -83,7 +83,7 @@ def _named_class(module: ModuleType, path: Path, name: str, kind: type) -> type:
         f"{what}; it defines {', '.join(own) or 'none'}." + (f" Did you mean {near[0]!r}?" if near else ""),
         next_move="Set modelConfig.className to one of the classes in the message.",
         place=Place(path=str(path), pointer="/modelConfig/className"),
-        fix=_class_name_fix(near[0]) if near else None,
+        fix=_class_name_fix(near[0], config) if near else None,
     )
 
 
@@ -104,14 +104,14 @@ def _ready_model(module: ModuleType, path: Path, config: ModelConfig, kind: type
     return model
 
 
-def _ambiguous(path: Path, source: str, names: list[str]) -> Failure:
+def _ambiguous(path: Path, source: str, names: list[str], config: ModelConfig) -> Failure:
     top = _top_classes(source, names)
     return Failure(
         "model_invalid",
         f"{path.name} defines {len(names)} models ({', '.join(names)}) and does not say which one to train.",
         next_move="Set modelConfig.className to one of them, or define build_model().",
         place=Place(path=str(path), pointer="/modelConfig/className"),
-        fix=_class_name_fix(top[0]) if len(top) == 1 else None,
+        fix=_class_name_fix(top[0], config) if len(top) == 1 else None,
     )
 
 
@@ -157,5 +157,7 @@ def _kind_name(kind: type) -> str:
     ) + kind.__name__
 
 
-def _class_name_fix(name: str) -> list[PatchOperation]:
-    return [PatchOperation(op="add", path="/modelConfig/className", value=name)]
+def _class_name_fix(name: str, config: ModelConfig) -> list[PatchOperation]:
+    """The whole of modelConfig, which the request may lack."""
+    named = config.model_copy(update={"class_name": name})
+    return [PatchOperation(op="add", path="/modelConfig", value=named.to_json())]

@@ -60,7 +60,7 @@ def test_several_classes_are_listed_and_the_outermost_is_the_fix(load):
     error = refused(file)
     assert "2 models (Net, Whole)" in error.message
     assert "modelConfig.className" in error.next_move
-    assert error.fix == [PatchOperation(op="add", path="/modelConfig/className", value="Whole")]
+    assert error.fix == [PatchOperation(op="add", path="/modelConfig", value={"className": "Whole", "args": {}})]
 
 
 def test_no_fix_is_guessed_between_equals(load):
@@ -73,7 +73,7 @@ def test_a_class_name_that_is_not_there(load):
     assert "no class 'Othr'" in error.message
     assert "it defines Net, Other" in error.message
     assert error.place.pointer == "/modelConfig/className"
-    assert error.fix[0].value == "Other"
+    assert error.fix[0].value["className"] == "Other"
 
 
 def test_a_class_of_another_kind(load):
