@@ -12,7 +12,6 @@ from platformdirs import user_data_path
 DEFAULT_PORT = 8000
 TOKEN_FILE = "token"
 
-_URL = re.compile(r"https?://(\[[0-9a-fA-F:]+\]|[^\s/?#\[\]@:]+)(:\d{1,5})?(/[^\s?#]*)?")
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 

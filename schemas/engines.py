@@ -8,7 +8,7 @@ EngineName = Literal["native", "sklearn"]
 
 @dataclass(frozen=True)
 class EngineEntry:
-    """One engine: ``door`` is ``module:function``, called with ``(assignment, channel)`` in the worker."""
+    """One engine: ``door`` is ``module:function``, called with ``(assignment, channel, stop)`` in the worker."""
 
     door: str
     imports: tuple[str, ...]

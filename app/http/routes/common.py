@@ -13,8 +13,6 @@ from app.problems import MEDIA_TYPE, Refusal
 from app.service import Service
 from schemas.job import JobView
 
-SKILL = "/v1/skills/pytorch-trainer"
-
 # What the store can number.
 LARGEST_SEQ = 2**63 - 1
 
