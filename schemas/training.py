@@ -78,9 +78,8 @@ class TrainingConfig(Document):
         Field(description="fp32, bf16, fp16 (with a gradient scaler) or auto; absent: what mixedPrecision says."),
     ] = None
     gradient_clipping: Annotated[
-        float | None,
-        Field(ge=0, description="Largest gradient norm (or value, see clipBy); absent: 1.0; 0 switches it off."),
-    ] = None
+        float, Field(ge=0, description="Largest gradient norm (or value, see clipBy); 0 switches it off.")
+    ] = 1.0
     clip_by: Annotated[Literal["norm", "value"], Field(description="What gradientClipping bounds.")] = "norm"
     gradient_accumulation: Annotated[
         int, Field(ge=1, le=100000, description="Forward passes per optimizer step; exact.")

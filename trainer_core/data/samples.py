@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.events import Alert
+from schemas.events import Alert, DataLoaded
 from schemas.losses import Task
 
 Indices = NDArray[np.int64]
@@ -89,3 +89,14 @@ class Data:
     profile: dict[str, Any] = field(default_factory=dict)
     preprocessing: dict[str, Any] = field(default_factory=dict)
     warnings: list[Alert] = field(default_factory=list)
+
+    def described(self, **further: Any) -> DataLoaded:
+        """What an engine says of them; ``further`` stands in the profile."""
+        return DataLoaded(
+            format=self.format,
+            task=self.task,
+            train_samples=len(self.train),
+            val_samples=0 if self.validation is None else len(self.validation),
+            classes=None if self.classes is None else list(self.classes),
+            profile=self.profile | further,
+        )

@@ -7,8 +7,8 @@ import torch
 from schemas.assignment import EVENTS_FILE, Assignment
 from schemas.result import Artifact
 from trainer_core.channel import Channel, FileChannel
+from trainer_core.checkpoints.artifacts import weights, write_preprocessing
 from trainer_core.failure import Failure
-from trainer_core.loop.artifacts import weights, write_preprocessing
 from trainer_core.loop.assemble import assemble
 from trainer_core.loop.forward import telling_out_of_memory
 from trainer_core.loop.material import Material, Surroundings, load, size_up

@@ -1,70 +1,58 @@
 """What a run says before it begins."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from torch import nn
 
-from schemas.events import Alert, DataLoaded, ModelLoaded, RunResolved
-from trainer_core.loop.choices import fill_in
+from schemas.events import Alert, ModelLoaded, RunResolved
 from trainer_core.loop.material import Material, Sizes, Surroundings
 from trainer_core.loop.optimizers import default_weight_decay
 from trainer_core.loop.schedules import Schedule
+from trainer_core.resolved import fill_in
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def announce(
-    around: Surroundings,
-    material: Material,
-    sizes: Sizes,
-    schedule: Schedule,
-    learning_rate: float,
-) -> None:
+def announce(around: Surroundings, material: Material, sizes: Sizes, schedule: Schedule, learning_rate: float) -> None:
     """Say what runs: the request with every choice filled in, the data, the model."""
-    training, data = around.request.training_config, material.data
-    resolved, chosen = fill_in(
-        around.request,
-        {
-            "/engine": "native",
-            "/dataConfig/batchSize": sizes.batch_size,
-            "/dataConfig/evalBatchSize": sizes.eval_batch_size,
-            "/dataConfig/numWorkers": sizes.workers,
-            "/dataConfig/format": data.format,
-            "/trainingConfig/learningRate": learning_rate,
-            "/trainingConfig/weightDecay": default_weight_decay(training),
-            "/trainingConfig/warmupSteps": schedule.warmup_steps,
-            "/trainingConfig/precision": material.precision.name,
-            "/trainingConfig/gradientClipping": 1.0
-            if training.gradient_clipping is None
-            else training.gradient_clipping,
-            "/trainingConfig/task": data.task,
-            "/trainingConfig/loss": material.loss.name,
-            "/trainingConfig/devices": around.ranks.world,
-            "/trainingConfig/strategy": "ddp" if around.ranks.world > 1 else "single",
-            "/resources/threads": sizes.threads,
-        },
-    )
-    around.channel.emit(RunResolved(resolved=resolved, chosen=chosen))
-    for alert in (*data.warnings, *_notices(around, material)):
-        around.channel.emit(alert)
-    around.channel.emit(
-        DataLoaded(
-            format=data.format,
-            task=data.task,
-            train_samples=len(data.train),
-            val_samples=0 if data.validation is None else len(data.validation),
-            classes=None if data.classes is None else list(data.classes),
-            profile=data.profile,
-        )
-    )
-    around.channel.emit(
+    model, channel = material.model, around.channel
+    resolved, chosen = fill_in(around.request, _choices(around, material, sizes, schedule, learning_rate))
+    channel.emit(RunResolved(resolved=resolved, chosen=chosen))
+    for alert in (*material.data.warnings, *_notices(around, material)):
+        channel.emit(alert)
+    channel.emit(material.data.described())
+    channel.emit(
         ModelLoaded(
-            name=type(material.model).__name__,
+            name=type(model).__name__,
             parameters=material.parameters,
-            trainable_parameters=sum(item.numel() for item in material.model.parameters() if item.requires_grad),
+            trainable_parameters=sum(item.numel() for item in model.parameters() if item.requires_grad),
             sha256=material.model_file.sha256,
         )
     )
+
+
+def _choices(
+    around: Surroundings, material: Material, sizes: Sizes, schedule: Schedule, learning_rate: float
+) -> dict[str, Any]:
+    """What the request may have left open, by JSON pointer."""
+    training, world = around.request.training_config, around.ranks.world
+    return {
+        "/engine": "native",
+        "/dataConfig/batchSize": sizes.batch_size,
+        "/dataConfig/evalBatchSize": sizes.eval_batch_size,
+        "/dataConfig/numWorkers": sizes.workers,
+        "/dataConfig/format": material.data.format,
+        "/trainingConfig/learningRate": learning_rate,
+        "/trainingConfig/weightDecay": default_weight_decay(training),
+        "/trainingConfig/warmupSteps": schedule.warmup_steps,
+        "/trainingConfig/precision": material.precision.name,
+        "/trainingConfig/task": material.data.task,
+        "/trainingConfig/loss": material.loss.name,
+        "/trainingConfig/devices": world,
+        "/trainingConfig/strategy": "ddp" if world > 1 else "single",
+        "/resources/threads": sizes.threads,
+    }
 
 
 def _notices(around: Surroundings, material: Material) -> Iterator[Alert]:

@@ -1,7 +1,6 @@
-"""What the request leaves open and the worker chooses, and the request with all of it filled in."""
+"""What the request leaves open and the loop chooses."""
 
 import os
-from typing import Any
 
 from schemas.request import TrainingRequest
 
@@ -28,18 +27,3 @@ def choose_workers(request: TrainingRequest, in_memory: bool, ranks: int) -> int
     if request.data_config.num_workers is not None:
         return request.data_config.num_workers
     return min(8, max(0, len(os.sched_getaffinity(0)) // ranks - 1))
-
-
-def fill_in(request: TrainingRequest, choices: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The request as JSON with every one of ``choices`` (JSON pointer -> value) set, and those that it had left open."""
-    resolved: dict[str, Any] = request.to_json()
-    chosen = {}
-    for pointer, value in choices.items():
-        *folders, name = pointer.removeprefix("/").split("/")
-        place = resolved
-        for folder in folders:
-            place = place.setdefault(folder, {})
-        if name not in place or place[name] != value:
-            chosen[pointer] = value
-        place[name] = value
-    return resolved, chosen

@@ -75,7 +75,7 @@ class ValueClipping(Clipping):
 
 def build_clipping(training: TrainingConfig) -> Clipping:
     """Clipping as the request says: by norm 1.0 when absent, off when 0."""
-    largest = 1.0 if training.gradient_clipping is None else training.gradient_clipping
+    largest = training.gradient_clipping
     if largest == 0:
         return Clipping()
     return ValueClipping(largest) if training.clip_by == "value" else NormClipping(largest)

@@ -1,0 +1,43 @@
+"""What a run says before it begins."""
+
+from typing import Any
+
+from schemas.events import Log, ModelLoaded, RunResolved
+from schemas.request import TrainingRequest
+from trainer_core.channel import Channel
+from trainer_core.estimators.ignored import find_ignored
+from trainer_core.estimators.material import Material
+from trainer_core.estimators.run import Run
+from trainer_core.resolved import fill_in
+
+
+def announce(request: TrainingRequest, material: Material, run: Run, channel: Channel) -> None:
+    """Say what runs: the request with every choice filled in, the data, the model."""
+    data, learner = material.data, material.learner
+    loss = run.scorer.loss_name(learner.estimator, data.task)
+    resolved, chosen = fill_in(request, _choices(material, run, loss))
+    channel.emit(RunResolved(resolved=resolved, chosen=chosen))
+    has_own_loss = material.model_file.loss is not None
+    for alert in [*find_ignored(request, learner.name, learner.iterative, has_own_loss), *data.warnings]:
+        channel.emit(alert)
+    channel.emit(data.described(loss=loss))
+    digest = material.model_file.sha256
+    channel.emit(ModelLoaded(name=learner.name, parameters=0, trainable_parameters=0, sha256=digest))
+    seeded = learner.seed_randomness()
+    if seeded:
+        text = f"{', '.join(seeded)} of {learner.name} was unset and is now {learner.seed}, the seed of the run."
+        channel.emit(Log(level="info", stream="worker", text=text))
+
+
+def _choices(material: Material, run: Run, loss: str) -> dict[str, Any]:
+    """What the request may have left open, by JSON pointer."""
+    return {
+        "/engine": "sklearn",
+        "/dataConfig/format": material.data.format,
+        "/trainingConfig/task": material.data.task,
+        "/trainingConfig/loss": loss,
+        "/trainingConfig/epochs": run.epochs,
+        "/trainingConfig/devices": 1,
+        "/checkpointConfig/monitor": run.best.monitor,
+        "/checkpointConfig/mode": run.best.mode,
+    }
