@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.request import TrainingRequest
+from trainer_core.checkpoints.checkpoint import CheckpointFolder
 from trainer_core.data.samples import Samples
 from trainer_core.epochs.best import Best, build_best
 from trainer_core.epochs.curve import Curve
@@ -22,6 +23,7 @@ from trainer_core.loop.optimizers import build_optimizer, default_learning_rate
 from trainer_core.loop.position import Position
 from trainer_core.loop.reporting import Reporting
 from trainer_core.loop.resuming import resume
+from trainer_core.loop.run_state import Restores, RunState
 from trainer_core.loop.saving import Saving
 from trainer_core.loop.schedules import build_schedule
 from trainer_core.loop.sources import build_source
@@ -30,45 +32,34 @@ from trainer_core.loop.trainer import Trainer
 
 def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
     """Build every part, say what was chosen, and put the run where ``resumeFrom`` left it."""
-    request, training = around.request, around.request.training_config
-    device, ranks, model, data = around.device, around.ranks, material.model, material.data
-    loss, precision, forward = material.loss, material.precision, material.forward
+    request, training, data = around.request, around.request.training_config, material.data
+    device, ranks, model, precision = around.device, around.ranks, material.model, material.precision
     learning_rate = training.learning_rate or default_learning_rate(training, material.parameters)
     optimizer = build_optimizer(model, training, learning_rate, device)
-    length = sizes.length
-    schedule = build_schedule(training, learning_rate, length.total_steps)
-    best = build_best(request.checkpoint_config, training, data.validation is not None)
-    stopping = build_early_stopping(training, data.validation is not None)
-    figures = build_figures(data.task, device, None, ignore_index=loss.ignore_index)
+    schedule = build_schedule(training, learning_rate, sizes.length.total_steps)
+    validates = data.validation is not None
+    best = build_best(request.checkpoint_config, training, validates)
+    stopping = build_early_stopping(training, validates)
+    figures = build_figures(data.task, device, None, ignore_index=material.loss.ignore_index)
+    batches = _batches(around, data.train, sizes)
     position, curve = Position(), Curve()
-    order = Order(
-        len(data.train), sizes.batch_size * training.gradient_accumulation, training.seed, request.data_config.shuffle
-    )
-    batches = Batches(build_source(data.train, device, sizes.workers, training.seed), order, ranks, sizes.batch_size)
-    saving = Saving(
-        Path(around.assignment.run_folder),
-        request.checkpoint_config,
-        model,
-        optimizer,
-        {
-            "position": position,
-            "schedule": schedule,
-            "precision": precision,
-            "best": best,
-            "stopping": stopping,
-            "curve": curve,
-        },
-        {"order": order, "length": length},
-        figures,
-        ranks,
-        around.channel,
-        device,
-        {
-            "model": type(model).__name__,
-            "modelSha256": material.model_file.sha256,
-            "jobId": around.assignment.job_id,
-            "threads": str(sizes.threads),
-        },
+    kept: dict[str, Restores] = {
+        "position": position,
+        "schedule": schedule,
+        "precision": precision,
+        "best": best,
+        "stopping": stopping,
+        "curve": curve,
+    }
+    run_state = RunState(
+        model=model,
+        optimizer=optimizer,
+        parts=kept,
+        definition={"order": batches.order, "length": sizes.length},
+        figures=figures,
+        ranks=ranks,
+        device=device,
+        about=_about(around, material, sizes),
     )
     announce(around, material, sizes, schedule, learning_rate)
     trainer = Trainer(
@@ -77,22 +68,22 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
         device=device,
         optimizer=optimizer,
         schedule=schedule,
-        schedule_figure=_schedule_figure(request, best, data.validation is not None),
+        schedule_figure=_schedule_figure(request, best, validates),
         precision=precision,
         clipping=build_clipping(training),
         gate=build_gate(optimizer, precision, device),
-        forward=forward,
+        forward=material.forward,
         batches=batches,
         figures=figures,
         evaluation=_evaluation(around, material, sizes),
         curve=curve,
         best=best,
         stopping=stopping,
-        saving=saving,
-        reporting=Reporting(around.channel, length, figures, device, training.report_every_seconds, ranks.world),
-        examiner=Examiner(model, data.train, forward, device, batches.micro_size),
+        saving=Saving(run_state, _folder(around), request.checkpoint_config, around.channel),
+        reporting=Reporting(around.channel, sizes.length, figures, device, training.report_every_seconds, ranks.world),
+        examiner=Examiner(model, data.train, material.forward, device, batches.micro_size),
         position=position,
-        length=length,
+        length=sizes.length,
         ranks=ranks,
         channel=around.channel,
         stop=around.stop,
@@ -101,6 +92,30 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
     if request.checkpoint_config.resume_from is not None:
         resume(around, trainer)
     return trainer
+
+
+def _batches(around: Surroundings, samples: Samples, sizes: Sizes) -> Batches:
+    training, shuffle = around.request.training_config, around.request.data_config.shuffle
+    order = Order(len(samples), sizes.batch_size * training.gradient_accumulation, training.seed, shuffle)
+    source = build_source(samples, around.device, sizes.workers, training.seed)
+    return Batches(source, order, around.ranks, sizes.batch_size)
+
+
+def _folder(around: Surroundings) -> CheckpointFolder | None:
+    """Where checkpoints go; the first rank alone writes them."""
+    if not around.ranks.first:
+        return None
+    return CheckpointFolder(Path(around.assignment.run_folder), around.request.checkpoint_config.keep_last)
+
+
+def _about(around: Surroundings, material: Material, sizes: Sizes) -> dict[str, str]:
+    """What the manifest of a checkpoint says of the run."""
+    return {
+        "model": type(material.model).__name__,
+        "modelSha256": material.model_file.sha256,
+        "jobId": around.assignment.job_id,
+        "threads": str(sizes.threads),
+    }
 
 
 def _evaluation(around: Surroundings, material: Material, sizes: Sizes) -> NoEvaluation:

@@ -1,0 +1,119 @@
+"""All that a run needs to go on, gathered from its parts, and put back into them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from schemas.result import Place
+from trainer_core.checkpoints.checkpoint import Snapshot
+from trainer_core.failure import Failure
+from trainer_core.loop import randomness
+from trainer_core.loop.metrics.metrics import Figures
+from trainer_core.loop.ranks import Ranks
+
+
+class Keeps(Protocol):
+    """A part of the run with a state of its own."""
+
+    def state(self) -> Any: ...
+
+
+class Restores(Keeps, Protocol):
+    """One that goes on from that state."""
+
+    def restore(self, state: Any) -> None: ...
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What a checkpoint keeps of a run on ``ranks``; all of them take part, and each gives what is its own.
+
+    ``parts`` are the parts with a state, by the name under which a checkpoint keeps it; ``definition`` those that are
+    kept only to be compared; ``about`` stands in the manifest for people.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    parts: Mapping[str, Restores]
+    definition: Mapping[str, Keeps]
+    figures: Figures
+    ranks: Ranks
+    device: torch.device
+    about: dict[str, str]
+
+    def capture(self, best_path: str | None) -> Snapshot:
+        """The state now. ``best_path`` is the best checkpoint so far; None means the one that is to be written."""
+        self.ranks.share_buffers(self.model)
+        state = {name: part.state() for name, part in {**self.parts, **self.definition}.items()}
+        state["bestPath"] = best_path
+        state["optimizer"] = type(self.optimizer).__name__
+        state["trainingFigures"] = self._training_figures()
+        random = self.ranks.gather(randomness.capture(self.device))
+        return Snapshot(self.model.state_dict(), self.optimizer.state_dict(), state, random, self.about)
+
+    def _training_figures(self) -> dict[str, Tensor]:
+        """The running figures of all ranks. Merged they are kept by the first rank, so that their total stays what it is."""
+        if self.ranks.world > 1:
+            self.figures.merge(self.ranks)
+            if not self.ranks.first:
+                self.figures.reset()
+        return self.figures.state()
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put everything back. Raises Failure ``checkpoint_incompatible`` for a checkpoint of another model."""
+        check_model(self.model, snapshot)
+        try:
+            self.model.load_state_dict(snapshot.model)
+        except RuntimeError as error:
+            raise Failure(
+                "checkpoint_incompatible",
+                f"The model does not take back the state in {snapshot.path}.",
+                place=Place(path=str(snapshot.path), pointer="/checkpointConfig/resumeFrom"),
+                detail=str(error),
+            ) from error
+        _restore_optimizer(self.optimizer, snapshot)
+        for name, part in self.parts.items():
+            part.restore(snapshot.state[name])
+        if self.ranks.first:
+            self.figures.restore(snapshot.state["trainingFigures"])
+        if self.ranks.index < len(snapshot.random):
+            randomness.restore(snapshot.random[self.ranks.index], self.device)
+
+
+def check_model(model: nn.Module, snapshot: Snapshot) -> None:
+    """Raise ``checkpoint_incompatible``, naming the first parameter that differs, unless ``snapshot`` is of this model."""
+    wanted, found = _shapes(model.state_dict()), _shapes(snapshot.model)
+    if wanted == found:
+        return
+    name = next(name for name in [*wanted, *found] if wanted.get(name) != found.get(name))
+    here, there = (str(list(shapes[name])) if name in shapes else "absent" for shapes in (wanted, found))
+    raise Failure(
+        "checkpoint_incompatible",
+        f"{snapshot.path} is of another model: {name} is {there} in the checkpoint and {here} in the model.",
+        place=Place(path=str(snapshot.path), pointer="/checkpointConfig/resumeFrom"),
+    )
+
+
+def _shapes(state_dict: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Shapes by name; what modules keep beside tensors (``get_extra_state``) has none."""
+    return {name: tuple(value.shape) for name, value in state_dict.items() if isinstance(value, Tensor)}
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, snapshot: Snapshot) -> None:
+    """Put the optimizer's state back; its rates and hyperparameters stay those of this request."""
+    here = optimizer.state_dict()["param_groups"]
+    there = snapshot.optimizer["param_groups"]
+    name = type(optimizer).__name__
+    same_parameters = [group.get("param_names") for group in here] == [group.get("param_names") for group in there]
+    if snapshot.state["optimizer"] != name or not same_parameters:
+        what = "other trainable parameters" if not same_parameters else f"the optimizer {snapshot.state['optimizer']}"
+        raise Failure(
+            "checkpoint_incompatible",
+            f"{snapshot.path} is of a run with {what}; this one has {name}.",
+            next_move="Resume with the optimizer that wrote the checkpoint, or drop resumeFrom.",
+            place=Place(path=str(snapshot.path), pointer="/checkpointConfig/resumeFrom"),
+        )
+    optimizer.load_state_dict({"state": snapshot.optimizer["state"], "param_groups": here})
