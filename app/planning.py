@@ -4,6 +4,7 @@ from typing import Any
 
 from app.gate.gate import Depth, Examined
 from app.gate.patches import Path, pointer
+from schemas.effects import find_idle, without
 from schemas.plan import Plan
 from schemas.problems import NextAction
 
@@ -11,7 +12,8 @@ from schemas.problems import NextAction
 def plan_of(found: Examined, depth: Depth) -> Plan:
     """``ready`` runs as it is; ``ready_with_changes`` runs as ``suggestedInput``; ``blocked`` needs its author."""
     if found.request is not None:
-        resolved = found.request.to_json()
+        whole = found.request.to_json()
+        resolved = without(whole, (idle.pointer for idle in find_idle(whole, found.engine, found.format)))
         defaulted = [pointer(path) for path in _leaves(resolved) if not _given(found.input, path)]
         return Plan(
             verdict="ready",
@@ -41,7 +43,10 @@ def plan_of(found: Examined, depth: Depth) -> Plan:
 def _said(resolved: dict[str, Any], engine: str | None) -> str:
     training = resolved["trainingConfig"]
     with_engine = f" with the {engine} engine" if engine else ""
-    return f"{training['epochs']} epochs{with_engine}, {training['optimizer']}, schedule {training['scheduler']}"
+    parts = [f"{training['epochs']} epochs{with_engine}"]
+    parts += [training["optimizer"]] if "optimizer" in training else []
+    parts += [f"schedule {training['scheduler']}"] if "scheduler" in training else []
+    return ", ".join(parts)
 
 
 def _leaves(value: Any, path: Path = ()) -> list[Path]:

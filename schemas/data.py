@@ -1,12 +1,51 @@
 """Where the samples are, how they are read, split and batched."""
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
 from schemas.base import Document
 
 DataFormat = Literal["imageFolder", "csv", "parquet", "jsonl", "npz", "pt", "safetensors", "modelFile"]
+
+
+@dataclass(frozen=True)
+class FormatEntry:
+    """One format: the file suffixes that mean it, and the settings (JSON pointers) that reading it does not look at."""
+
+    suffixes: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+
+
+_IMAGES_ALONE = ("/dataConfig/preprocessing/imageSize", "/dataConfig/preprocessing/imageMode")
+_COLUMNS = ("/dataConfig/target", "/dataConfig/features")
+_IN_MEMORY = ("/dataConfig/numWorkers",)
+_STANDARDIZE = ("/dataConfig/preprocessing/standardize",)
+_TABLE = (*_IMAGES_ALONE, *_IN_MEMORY)
+_ARRAYS = (*_IMAGES_ALONE, *_STANDARDIZE, *_IN_MEMORY)
+
+FORMATS: dict[DataFormat, FormatEntry] = {
+    "imageFolder": FormatEntry(unread=_COLUMNS),
+    "csv": FormatEntry((".csv", ".tsv"), _TABLE),
+    "parquet": FormatEntry((".parquet", ".pq"), _TABLE),
+    "jsonl": FormatEntry((".jsonl", ".ndjson"), _TABLE),
+    "npz": FormatEntry((".npz",), _ARRAYS),
+    "pt": FormatEntry((".pt", ".pth"), _ARRAYS),
+    "safetensors": FormatEntry((".safetensors",), _ARRAYS),
+    "modelFile": FormatEntry(unread=(*_COLUMNS, *_IMAGES_ALONE, *_STANDARDIZE)),
+}
+
+assert set(FORMATS) == set(get_args(DataFormat))
+
+SUFFIXES: dict[str, DataFormat] = {suffix: name for name, entry in FORMATS.items() for suffix in entry.suffixes}
+
+
+def format_of_file(name: str) -> DataFormat | None:
+    """The format that the name of a file says by its last known suffix (``table.csv.gz`` is csv); None when it says none."""
+    suffixes = (suffix.lower() for suffix in reversed(PurePath(name).suffixes))
+    return next((SUFFIXES[suffix] for suffix in suffixes if suffix in SUFFIXES), None)
 
 
 class Preprocessing(Document):

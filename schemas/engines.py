@@ -1,4 +1,4 @@
-"""The engines, by name: which imports of a model file mean each one, and where its door is."""
+"""The engines, by name: which imports of a model file mean each one, where its door is, and what it does not look at."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -8,16 +8,58 @@ EngineName = Literal["native", "sklearn"]
 
 @dataclass(frozen=True)
 class EngineEntry:
-    """One engine: ``door`` is ``module:function``, called with ``(assignment, channel, stop)`` in the worker."""
+    """One engine: ``door`` is ``module:function``, called with ``(assignment, channel, stop)`` in the worker.
+
+    ``unread`` are the settings (JSON pointers) that it does not look at, ``instead`` says where their like is set;
+    ``uses_gpu`` whether its jobs take GPUs, where there are any.
+    """
 
     door: str
     imports: tuple[str, ...]
     title: str
+    unread: tuple[str, ...] = ()
+    instead: str = ""
+    uses_gpu: bool = True
 
+
+_OF_A_NETWORK = (
+    "/dataConfig/batchSize",
+    "/dataConfig/numWorkers",
+    "/dataConfig/evalBatchSize",
+    "/trainingConfig/learningRate",
+    "/trainingConfig/optimizer",
+    "/trainingConfig/optimizerArgs",
+    "/trainingConfig/weightDecay",
+    "/trainingConfig/scheduler",
+    "/trainingConfig/schedulerArgs",
+    "/trainingConfig/warmupSteps",
+    "/trainingConfig/warmupRatio",
+    "/trainingConfig/mixedPrecision",
+    "/trainingConfig/precision",
+    "/trainingConfig/gradientClipping",
+    "/trainingConfig/clipBy",
+    "/trainingConfig/gradientAccumulation",
+    "/trainingConfig/loss",
+    "/trainingConfig/lossArgs",
+    "/trainingConfig/labelSmoothing",
+    "/trainingConfig/maxSteps",
+    "/trainingConfig/strategy",
+    "/trainingConfig/devices",
+    "/trainingConfig/reportEverySeconds",
+    "/checkpointConfig/saveEverySteps",
+    "/resources/threads",
+)
 
 ENGINES: dict[EngineName, EngineEntry] = {
     "native": EngineEntry("trainer_core.engines.native:train", ("torch",), "The native PyTorch training loop"),
-    "sklearn": EngineEntry("trainer_core.engines.sklearn:train", ("sklearn",), "Any scikit-learn estimator"),
+    "sklearn": EngineEntry(
+        "trainer_core.engines.sklearn:train",
+        ("sklearn",),
+        "Any scikit-learn estimator",
+        unread=_OF_A_NETWORK,
+        instead="an estimator's own parameters are set in the model file, or through modelConfig.args",
+        uses_gpu=False,
+    ),
 }
 
 assert set(ENGINES) == set(get_args(EngineName))

@@ -32,21 +32,6 @@ def choice_errors(document: Document) -> list[RequestError]:
     return [error for check in checks for error in check(document)]
 
 
-def choice_warnings(document: Document) -> list[RequestError]:
-    """What ``document`` says without effect."""
-    found = []
-    if has(document, ("dataConfig", "valPath")) and has(document, ("dataConfig", "valSplit")):
-        path = ("dataConfig", "valSplit")
-        message = "dataConfig.valSplit has no effect beside dataConfig.valPath."
-        found.append(wrong(path, "no_effect", message, got=look(document, path), fix=[remove(path)]))
-    if look(document, ("checkpointConfig", "resumeFrom")) == "latest" and not has(
-        document, ("checkpointConfig", "saveDir")
-    ):
-        message = 'checkpointConfig.resumeFrom "latest" finds nothing without checkpointConfig.saveDir: each job has a folder of its own.'
-        found.append(wrong(("checkpointConfig", "resumeFrom"), "no_effect", message, got="latest"))
-    return found
-
-
 def canonical_names(document: Document) -> Document:
     """``document`` with optimizer, schedule and loss spelt as their tables spell them."""
     training = dict(document["trainingConfig"])

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from app.gate.choices import canonical_names, choice_errors, choice_warnings
+from app.gate.choices import canonical_names, choice_errors
 from app.gate.envelope import unwrap
 from app.gate.model_source import ModelSource
+from app.gate.no_effect import no_effect_warnings
 from app.gate.patches import Path, apply, pointer, replace
 from app.gate.paths import Paths
 from app.gate.raw_json import MalformedJson, read_json
@@ -20,7 +21,8 @@ from app.gate.request_schema import without_nulls
 from app.gate.schema_errors import schema_errors
 from app.problems import Refusal
 from app.settings import Settings
-from schemas.engines import EngineName
+from schemas.data import FORMATS, DataFormat
+from schemas.engines import ENGINES, EngineName
 from schemas.problems import RequestError
 from schemas.request import TrainingRequest
 
@@ -40,17 +42,19 @@ class Examined:
     suggested_input: Any = None
     request: TrainingRequest | None = None
     engine: EngineName | None = None
+    format: DataFormat | None = None
     source: ModelSource | None = None
 
 
 @dataclass(frozen=True)
 class Admitted:
-    """A request that may run. ``input`` is what was sent, unwrapped, without nulls."""
+    """A request that may run. ``input`` is what was sent, unwrapped, without nulls; ``warnings`` say what in it is in vain."""
 
     input: dict[str, Any]
     request: TrainingRequest
     engine: EngineName
     source: ModelSource
+    warnings: list[RequestError]
 
 
 class Gate:
@@ -70,7 +74,7 @@ class Gate:
         found = self.examine(document, "paths")
         if found.input is None or found.request is None or found.engine is None or found.source is None:
             raise refusal(found)
-        return Admitted(found.input, found.request, found.engine, found.source)
+        return Admitted(found.input, found.request, found.engine, found.source, found.warnings)
 
     def read(self, body: bytes) -> Any:
         """The JSON value of ``body``. Raises Refusal with the line and column of what is wrong."""
@@ -99,15 +103,17 @@ class Gate:
         errors = [*schema_errors(given), *choice_errors(given), *self._device_errors(given)]
         errors = [*errors, *(paths.errors if paths else [])]
         placed = [*unwrapped.errors, *(_placed(error, unwrapped.base) for error in errors)][:MAX_ERRORS]
-        warnings = [_placed(warning, unwrapped.base) for warning in choice_warnings(given)]
+        engine, format = (paths.engine, paths.format) if paths else _as_said(given)
+        idle = no_effect_warnings(given, engine, format, tracked=self._settings.mlflow_uri is not None)
+        warnings = [_placed(warning, unwrapped.base) for warning in idle]
         if placed:
             return Examined(given, placed, warnings)
         try:
             request = TrainingRequest.model_validate(canonical_names(paths.document if paths else given))
         except ValidationError as error:
             return Examined(given, [_placed(flaw, unwrapped.base) for flaw in _typed_errors(error)], warnings)
-        engine, source = (paths.engine, paths.source) if paths else (request.engine, None)
-        return Examined(given, [], warnings, request=request, engine=engine, source=source)
+        source = paths.source if paths else None
+        return Examined(given, [], warnings, request=request, engine=engine, format=format, source=source)
 
     def _device_errors(self, document: dict[str, Any]) -> list[RequestError]:
         """More devices than this service has would wait for ever."""
@@ -133,6 +139,14 @@ class Gate:
             if not found.errors:
                 return document
         return None
+
+
+def _as_said(document: dict[str, Any]) -> tuple[EngineName | None, DataFormat | None]:
+    """Engine and format as far as the request itself names them."""
+    said, data = document.get("engine"), document.get("dataConfig")
+    kind = data.get("format") if isinstance(data, dict) else None
+    engine = next((name for name in ENGINES if name == said), None)
+    return engine, next((name for name in FORMATS if name == kind), None)
 
 
 def device_limit(settings: Settings) -> int:

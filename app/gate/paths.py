@@ -12,6 +12,7 @@ from app.gate.patches import Path, look, remove, replace
 from app.gate.request_errors import named, said, wrong
 from app.gate.spellings import closest
 from app.settings import Settings
+from schemas.data import FORMATS, SUFFIXES, DataFormat, format_of_file
 from schemas.engines import ENGINES, EngineName
 from schemas.problems import RequestError
 
@@ -21,21 +22,20 @@ SAVE = ("checkpointConfig", "saveDir")
 RESUME = ("checkpointConfig", "resumeFrom")
 LATEST = "latest"
 
-# As the worker's readers know them.
-SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson", ".npz", ".pt", ".pth", ".safetensors")
-
 # How many folder entries a search for a near name looks at.
 _SEARCHED = 2000
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the paths of a request lead to. ``document`` has absolute paths wherever they could be resolved."""
+    """What the paths of a request lead to. ``document`` has absolute paths wherever they could be resolved; ``engine`` and
+    ``format`` are None where nothing says them."""
 
     document: dict[str, Any]
     errors: list[RequestError]
     source: ModelSource | None
     engine: EngineName | None
+    format: DataFormat | None
 
 
 class Outside(Exception):
@@ -71,9 +71,10 @@ class Paths:
                 errors += self._save_folder(file, text)
             else:
                 errors += self._existing(path, file, text)
-        errors += self._format(document, resolved, source)
+        errors += _latest_of_nothing(document)
+        format = self._format(document, resolved, source, errors)
         engine = self._engine(document, source, errors)
-        return Found(_with(document, resolved), errors, source, engine)
+        return Found(_with(document, resolved), errors, source, engine, format)
 
     def _inside(self, text: str, path: Path) -> File:
         if "\0" in text:
@@ -179,20 +180,31 @@ class Paths:
         yield wrong(SAVE, "not_writable", message, got=text, expected="a folder that can be made", fix=[remove(SAVE)])
 
     def _format(
-        self, document: dict[str, Any], resolved: dict[Path, str], source: ModelSource | None
-    ) -> Iterator[RequestError]:
+        self,
+        document: dict[str, Any],
+        resolved: dict[Path, str],
+        source: ModelSource | None,
+        errors: list[RequestError],
+    ) -> DataFormat | None:
         train = DATA[0]
         text, given = resolved.get(train), look(document, ("dataConfig", "format"))
+        if given is not None:
+            return next((name for name in FORMATS if name == given), None)
         # With a model file that could not be read nobody knows whether it reads the data itself.
-        if text is None or given is not None or source is None or source.builds_dataset or not os.path.isfile(text):
-            return
-        suffixes = File(text).suffixes
-        if not any(suffix.lower() in SUFFIXES for suffix in suffixes):
+        if text is None or source is None or not os.path.exists(text):
+            return None
+        if source.builds_dataset:
+            return "modelFile"
+        if os.path.isdir(text):
+            return "imageFolder"
+        format = format_of_file(text)
+        if format is None and os.path.isfile(text):
             message = (
                 f"{named(train)} is {said(look(document, train))}, whose format its name does not say; set "
                 "dataConfig.format, or define build_dataset(path, split) in the model file."
             )
-            yield wrong(train, "unknown_format", message, got=look(document, train), allowed=list(SUFFIXES))
+            errors.append(wrong(train, "unknown_format", message, got=look(document, train), allowed=list(SUFFIXES)))
+        return format
 
     def _engine(
         self, document: dict[str, Any], source: ModelSource | None, errors: list[RequestError]
@@ -211,6 +223,13 @@ class Paths:
             wrong(("engine",), "engine_unknown", message, expected="an engine", allowed=list(names), suggestion=near)
         )
         return None
+
+
+def _latest_of_nothing(document: dict[str, Any]) -> Iterator[RequestError]:
+    """Each job has a folder of its own: without a folder in common there is no latest checkpoint to go on from."""
+    if look(document, RESUME) == LATEST and look(document, SAVE) is None:
+        message = f'{named(RESUME)} is "latest", and there is no {named(SAVE)} to look for checkpoints in.'
+        yield wrong(RESUME, "conflict", message, got=LATEST, expected=f"a run's folder, or {named(SAVE)} beside it")
 
 
 def _with(document: dict[str, Any], resolved: dict[Path, str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from schemas.assignment import Assignment
-from schemas.data import DataConfig, DataFormat
+from schemas.data import SUFFIXES, DataConfig, DataFormat, format_of_file
 from schemas.events import Alert
 from schemas.problems import PatchOperation
 from schemas.request import TrainingRequest
@@ -31,19 +31,6 @@ SOURCES: dict[DataFormat, str] = {
     "pt": "trainer_core.data.tensors:load",
     "safetensors": "trainer_core.data.tensors:load",
     "modelFile": "trainer_core.data.datasets:load",
-}
-
-SUFFIXES: dict[str, DataFormat] = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".npz": "npz",
-    ".pt": "pt",
-    ".pth": "pt",
-    ".safetensors": "safetensors",
 }
 
 
@@ -80,9 +67,9 @@ def find_format(config: DataConfig, model_file: ModelFile) -> DataFormat:
     path = Path(config.train_path)
     if path.is_dir():
         return "imageFolder"
-    suffix = next((item for item in reversed(path.suffixes) if item.lower() in SUFFIXES), "").lower()
-    if suffix:
-        return SUFFIXES[suffix]
+    found = format_of_file(path.name)
+    if found is not None:
+        return found
     raise Failure(
         "data_invalid",
         f"{path.name} has no suffix that says its format; known are {', '.join(SUFFIXES)}.",

@@ -1,6 +1,5 @@
 """The gate: what is admitted, what is refused with all its reasons, and fixes that fix."""
 
-import ast
 import copy
 import json
 import os
@@ -15,7 +14,6 @@ from hypothesis import strategies as st
 
 from app.gate.gate import Examined, Gate
 from app.gate.patches import apply, look
-from app.gate.paths import SUFFIXES
 from app.http.manifest import EXAMPLE
 from app.problems import Refusal
 from app.settings import Settings
@@ -556,11 +554,3 @@ def test_no_value_anywhere_breaks_the_gate_and_every_fix_fixes_its_place(gate: G
             assert (error.pointer, error.code) not in {(left.pointer, left.code) for left in mended.errors}
     if found.suggested_input is not None:
         assert gate.examine(found.suggested_input, "paths").errors == []
-
-
-def test_the_formats_known_by_suffix_are_those_of_the_worker():
-    source = Path(__file__).parents[3] / "trainer_core/data/load.py"
-    tables = [node for node in ast.parse(source.read_text()).body if isinstance(node, ast.AnnAssign)]
-    (table,) = [node.value for node in tables if isinstance(node.target, ast.Name) and node.target.id == "SUFFIXES"]
-    assert table is not None
-    assert tuple(ast.literal_eval(table)) == SUFFIXES
