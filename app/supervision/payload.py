@@ -98,6 +98,7 @@ class _Story:
     finalizing: RunFinalizing | None = None
     first_time: str | None = None
     last_time: str | None = None
+    seconds_before: float = 0.0
 
     def take(self, event: Event) -> None:
         """Hear one event. Those that tell the payload nothing are not even parsed: a long run has many steps."""
@@ -111,7 +112,7 @@ class _Story:
             return
         match event.typed():
             case JobStarted() as started:
-                self.started, self.finalizing = started, None
+                self.started, self.finalizing, self.seconds_before = started, None, 0.0
             case RunResolved(resolved=resolved):
                 self.resolved = resolved
             case RunRestored() as restored:
@@ -130,6 +131,7 @@ class _Story:
     def _restore(self, restored: RunRestored) -> None:
         """Go back to the checkpoint: what was trained after it is trained again."""
         self.curve = {row.epoch: row for row in restored.history}
+        self.seconds_before = sum(row.seconds or 0.0 for row in restored.history)
         self.best_epoch = restored.best_epoch
         self.best_saved = _Saved(restored.best_path, restored.best_epoch) if restored.best_path else None
         self.latest_saved = _Saved(restored.path, restored.epoch)
@@ -154,13 +156,16 @@ class _Story:
         return None
 
     def seconds(self) -> float:
-        """Length of the run: as it said itself, else from its first epoch to its last event."""
+        """Training time of the whole curve: of the epochs that came with the checkpoint, and of the attempt that went on.
+
+        That is as long as it said itself, else from its first epoch to its last event.
+        """
         if self.finalizing is not None:
-            return self.finalizing.seconds
+            return self.seconds_before + self.finalizing.seconds
         if self.first_time is None or self.last_time is None:
-            return 0.0
+            return self.seconds_before
         length = datetime.fromisoformat(self.last_time) - datetime.fromisoformat(self.first_time)
-        return max(0.0, length.total_seconds())
+        return self.seconds_before + max(0.0, length.total_seconds())
 
 
 def _metrics(story: _Story, best: EpochRow | None) -> Metrics:

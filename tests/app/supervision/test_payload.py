@@ -150,6 +150,18 @@ def test_a_job_that_never_started_has_a_payload():
     assert payload.provenance.seed == 7
 
 
+def test_the_training_time_of_a_resumed_run_is_that_of_its_whole_curve():
+    history = [EpochRow(epoch=1, seconds=2.0), EpochRow(epoch=2, seconds=3.5), EpochRow(epoch=3)]
+    restored = RunRestored(path="/run/epoch-3", epoch=3, step=9, history=history)
+    begin = [STARTED, restored, EpochStarted(epoch=4, epochs=9, steps=1)]
+    whole = story(*begin, epoch(4, 0.1), RunFinalizing(epochs_trained=4, seconds=10.0))
+    assert fold(whole, SUCCEEDED, ROW).metrics.training_time == 15.5
+    # Cut short, it is what the events say; a new attempt that begins anew counts for itself.
+    assert fold(story(*begin, epoch(4, 0.1)), SUCCEEDED, ROW).metrics.training_time == 6.5
+    anew = story(*begin, STARTED, EpochStarted(epoch=1, epochs=9, steps=1), epoch(1, 0.1))
+    assert fold(anew, SUCCEEDED, ROW).metrics.training_time == 1.0
+
+
 def test_a_restored_run_has_the_whole_curve_and_forgets_what_is_trained_again():
     restored = RunRestored(
         path="/old/epoch-2",
