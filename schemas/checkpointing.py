@@ -7,6 +7,10 @@ from pydantic import Field
 from schemas.base import Document
 from schemas.metrics import MONITOR_PATTERN
 
+# Files in a run's folder with the name of a checkpoint there; ``latest`` alone means the newest of all runs.
+LATEST = "latest"
+BEST = "best"
+
 
 class CheckpointConfig(Document):
     """Checkpoints of a run. ``last`` and ``best`` are always kept."""
@@ -36,5 +40,8 @@ class CheckpointConfig(Document):
     )
     resume_from: Annotated[
         str | None,
-        Field(min_length=1, description="A checkpoint folder, a run's folder, or latest (the newest under saveDir)."),
+        Field(
+            min_length=1,
+            description="A checkpoint's folder; a run's folder (its newest checkpoint), with /best its best one; or latest (the newest under saveDir).",
+        ),
     ] = None

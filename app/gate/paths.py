@@ -12,6 +12,7 @@ from app.gate.patches import Path, look, remove, replace
 from app.gate.request_errors import named, said, wrong
 from app.gate.spellings import closest
 from app.settings import Settings
+from schemas.checkpointing import BEST, LATEST
 from schemas.data import FORMATS, SUFFIXES, DataFormat, format_of_file
 from schemas.engines import ENGINES, EngineName
 from schemas.problems import RequestError
@@ -20,7 +21,6 @@ MODEL = ("modelPath",)
 DATA = (("dataConfig", "trainPath"), ("dataConfig", "valPath"))
 SAVE = ("checkpointConfig", "saveDir")
 RESUME = ("checkpointConfig", "resumeFrom")
-LATEST = "latest"
 
 # How many folder entries a search for a near name looks at.
 _SEARCHED = 2000
@@ -119,7 +119,7 @@ class Paths:
     def _existing(self, path: Path, file: File, text: str) -> Iterator[RequestError]:
         if not os.path.exists(file):
             yield self._missing(path, text, "", folders=True)
-        elif path == RESUME and not os.path.isdir(file):
+        elif path == RESUME and not os.path.isdir(file) and file.name not in (BEST, LATEST):
             yield self._missing(path, text, "a checkpoint's or run's folder", folders=True)
         elif not os.path.isdir(file) and not os.path.isfile(file):
             # A reader of a pipe waits for ever.

@@ -12,14 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from schemas.checkpointing import BEST, LATEST
 from schemas.events import CheckpointSaved
 from schemas.files import sync_folder, write_atomically
 from trainer_core.arguments import invalid
 from trainer_core.checkpoints.manifest import FileRecord, Kind, Manifest, read_manifest, write_manifest
 from trainer_core.failure import Failure
 
-LATEST = "latest"
-BEST = "best"
 _TEMPORARY = ".tmp"
 _REPLACED = ".old"
 
@@ -96,10 +95,6 @@ class CheckpointFolder:
             sha256=digest,
             is_best=is_best,
         )
-
-    def latest(self) -> Path | None:
-        """The newest checkpoint."""
-        return newest(self._folder)
 
     def best(self) -> Path | None:
         """The newest checkpoint that was the best when it was written."""

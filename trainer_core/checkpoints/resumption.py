@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from schemas.checkpointing import CheckpointConfig
+from schemas.checkpointing import BEST, LATEST, CheckpointConfig
 from trainer_core.channel import Channel
 from trainer_core.checkpoints.checkpoint_folder import (
-    BEST,
-    LATEST,
     complete_checkpoints,
     find_checkpoint,
     unreadable_checkpoints,

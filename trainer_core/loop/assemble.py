@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.request import TrainingRequest
-from trainer_core.checkpoints.checkpoint import CheckpointFolder
+from trainer_core.checkpoints.checkpoint_folder import CheckpointFolder
 from trainer_core.data.samples import Samples
 from trainer_core.epochs.best import Best, build_best
 from trainer_core.epochs.curve import Curve

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from schemas.result import Place
-from trainer_core.checkpoints.checkpoint import Snapshot
+from trainer_core.checkpoints.snapshot import Snapshot
 from trainer_core.failure import Failure
 from trainer_core.loop import randomness
 from trainer_core.loop.metrics.metrics import Figures

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from schemas.checkpointing import CheckpointConfig
 from trainer_core.channel import Channel
-from trainer_core.checkpoints.checkpoint import CheckpointFolder, Snapshot, find_checkpoint
+from trainer_core.checkpoints.checkpoint_folder import CheckpointFolder, find_checkpoint
 from trainer_core.checkpoints.manifest import Kind, read_manifest
+from trainer_core.checkpoints.snapshot import Snapshot
 from trainer_core.loop.position import Position
 from trainer_core.loop.run_state import RunState
 

@@ -554,3 +554,12 @@ def test_no_value_anywhere_breaks_the_gate_and_every_fix_fixes_its_place(gate: G
             assert (error.pointer, error.code) not in {(left.pointer, left.code) for left in mended.errors}
     if found.suggested_input is not None:
         assert gate.examine(found.suggested_input, "paths").errors == []
+
+
+def test_a_run_goes_on_from_its_best_checkpoint_by_the_file_that_names_it(gate: Gate, workspace: Path):
+    run = workspace / "runs/job_9"
+    run.mkdir(parents=True)
+    for name, admitted in (("best", True), ("latest", True), ("notes.txt", False)):
+        (run / name).write_text("epoch-0002\n")
+        found = gate.examine(changed("checkpointConfig", {"resumeFrom": f"runs/job_9/{name}"}), "paths")
+        assert [error.pointer for error in found.errors] == ([] if admitted else ["/checkpointConfig/resumeFrom"])

@@ -18,13 +18,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from schemas.training import TrainingConfig
-from trainer_core.checkpoints.checkpoint import (
-    CheckpointFolder,
-    Snapshot,
-    find_checkpoint,
-    load_newest_good,
-    load_snapshot,
-)
+from trainer_core.checkpoints.checkpoint_folder import CheckpointFolder, find_checkpoint, newest
+from trainer_core.checkpoints.resumption import load_newest
+from trainer_core.checkpoints.snapshot import Snapshot, load_snapshot
 from trainer_core.failure import Failure
 from trainer_core.loop import randomness
 from trainer_core.loop.optimizers import build_optimizer
@@ -240,7 +236,7 @@ def test_the_newest_and_the_best_stay(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.glob("epoch-*")} == {"epoch-0002", "epoch-0004", "epoch-0005"}
     assert (tmp_path / "latest").read_text() == "epoch-0005\n"
     assert (tmp_path / "best").read_text() == "epoch-0002\n"
-    assert (folder.latest(), folder.best()) == (tmp_path / "epoch-0005", tmp_path / "epoch-0002")
+    assert (newest(tmp_path), folder.best()) == (tmp_path / "epoch-0005", tmp_path / "epoch-0002")
     save(folder, 6, is_best=True)
     save(folder, 7)
     assert {path.name for path in tmp_path.glob("epoch-*")} == {"epoch-0006", "epoch-0007"}
@@ -251,7 +247,7 @@ def test_the_newest_is_the_last_written_not_the_highest_number(tmp_path: Path) -
     save(folder, 1)
     save(folder, 3)
     save(folder, 2)
-    assert folder.latest() == tmp_path / "epoch-0002"
+    assert newest(tmp_path) == tmp_path / "epoch-0002"
 
 
 def test_an_epoch_done_again_replaces_its_checkpoint(tmp_path: Path) -> None:
@@ -315,7 +311,7 @@ def test_a_process_killed_while_it_saves_leaves_a_whole_checkpoint(tmp_path: Pat
         os.kill(child, signal.SIGKILL)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
         os.close(reading)
-        read, skipped = load_newest_good(tmp_path)
+        read, skipped = load_newest(tmp_path, load_snapshot)
         assert skipped == []
         assert_same(read.model, written.model)
 
@@ -336,7 +332,7 @@ def test_a_checkpoint_is_not_removed_before_its_successor_is_in_place(tmp_path: 
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     CheckpointFolder(tmp_path, 1)
-    read, skipped = load_newest_good(tmp_path)
+    read, skipped = load_newest(tmp_path, load_snapshot)
     assert skipped == []
     assert_same(read.model, written.model)
 
@@ -346,16 +342,16 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(tmp_path: Path) -> None:
     good, cut, unreadable = save(folder, 1, seed=1), save(folder, 2, seed=2), save(folder, 3, seed=3)
     os.truncate(cut / "optimizer.safetensors", 100)
     (unreadable / "manifest.json").write_text("{}")
-    read, skipped = load_newest_good(tmp_path)
+    read, skipped = load_newest(tmp_path, load_snapshot)
     assert read.path == good
     assert [one.path for one in skipped] == [unreadable, cut]
     assert "optimizer.safetensors" in skipped[1].reason
     os.truncate(good / "model.safetensors", 0)
     with pytest.raises(Failure, match=r"No checkpoint in .* is whole") as caught:
-        load_newest_good(tmp_path)
+        load_newest(tmp_path, load_snapshot)
     assert caught.value.error.code == "checkpoint_corrupt"
     with pytest.raises(Failure, match="There is no checkpoint"):
-        load_newest_good(tmp_path / "nowhere")
+        load_newest(tmp_path / "nowhere", load_snapshot)
 
 
 def test_a_checkpoint_is_found_by_its_path_its_run_or_the_latest(tmp_path: Path) -> None:
