@@ -6,7 +6,8 @@ import os
 import signal
 import traceback
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.queues import SimpleQueue
 from types import FrameType
 from typing import Any, TypeVar
@@ -51,7 +52,23 @@ def launch(ranks: int, function: Callable[..., T], *arguments: object, stop: Sto
     context = multiprocessing.get_context("spawn")
     flag = context.RawValue("b", stop.requested)
     failures = context.SimpleQueue()
-    config = LaunchConfig(
+    # Gradients of unused parameters are looked for in every step, and torch warns of the cost at each one's first.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    try:
+        with _passing_on(stop, flag):
+            results: dict[int, T] = elastic_launch(_config(ranks), _rank)(
+                function, arguments, flag, failures, os.getpid()
+            )
+    except ChildFailedError as error:
+        if not failures.empty():
+            raise failures.get() from None
+        raise _lost(error) from None
+    return results[0]
+
+
+def _config(ranks: int) -> LaunchConfig:
+    """One node of ``ranks`` processes, met on a port of the loopback that the system chooses."""
+    return LaunchConfig(
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=ranks,
@@ -67,24 +84,22 @@ def launch(ranks: int, function: Callable[..., T], *arguments: object, stop: Sto
         signals_to_handle="SIGQUIT",
     )
 
+
+@contextmanager
+def _passing_on(stop: Stop, flag: Any) -> Iterator[None]:
+    """SIGTERM to this process asks all ranks to stop; afterwards signals mean what they meant before."""
+
     def ask_all(_number: int, _frame: FrameType | None) -> None:
         stop.requested = True
         flag.value = 1
 
-    # Gradients of unused parameters are looked for in every step, and torch warns of the cost at each one's first.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGQUIT)}
     signal.signal(signal.SIGTERM, ask_all)
     try:
-        results: dict[int, T] = elastic_launch(config, _rank)(function, arguments, flag, failures, os.getpid())
-    except ChildFailedError as error:
-        if not failures.empty():
-            raise failures.get() from None
-        raise _lost(error) from None
+        yield
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    return results[0]
 
 
 def _lost(error: ChildFailedError) -> Failure:
