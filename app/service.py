@@ -105,7 +105,7 @@ class Service:
     def _new_job(self, job_id: str, admitted: Admitted, key: str | None) -> NewJob:
         return NewJob(
             job_id=job_id,
-            request=admitted.request.to_json(),
+            request=admitted.request.given(),
             input_sha256=_hash_of(admitted.input),
             engine=admitted.engine,
             labels=admitted.request.labels,

@@ -32,7 +32,10 @@ class Assignment(Document):
 
     job_id: str
     attempt: Annotated[int, Field(ge=1, description="The fence: a later attempt has a higher number.")]
-    request: Annotated[TrainingRequest, Field(description="Validated, every default filled in, paths absolute.")]
+    request: Annotated[
+        TrainingRequest,
+        Field(description="Validated, paths absolute. Written without what was not asked for, which has its default."),
+    ]
     engine: str
     workspace: str
     model_snapshot: Annotated[str, Field(description="Copy of the model file made at submit; this is what runs.")]
@@ -43,6 +46,10 @@ class Assignment(Document):
     devices: Annotated[list[str], Field(min_length=1, description='One per rank: "cpu" or "cuda:0".')]
     mlflow_uri: Annotated[str | None, Field(description="Absent: not tracked in MLflow.")] = None
     git_commit: str | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """As JSON; in the request alone what was asked for, so that the worker knows what was not."""
+        return {**super().to_json(), "request": self.request.given()}
 
 
 class Outcome(Document):

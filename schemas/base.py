@@ -19,3 +19,7 @@ class Document(BaseModel):
     def to_json(self) -> dict[str, object]:
         """The document as a JSON object: camelCase keys, absent instead of null."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def given(self) -> dict[str, object]:
+        """The document as JSON without what was left out when it was made: read again, it is the same."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)

@@ -37,7 +37,7 @@ def find_idle(
     rules = (*_of_engine(engine), *_of_format(format), *_of_others(request, format), *_of_store(request, tracked))
     found: dict[str, Idle] = {}
     for idle in rules:
-        if _has(request, idle.pointer):
+        if holds(request, idle.pointer):
             found.setdefault(idle.pointer, idle)
     return list(found.values())
 
@@ -53,6 +53,12 @@ def without(request: Request, pointers: Iterable[str]) -> Request:
         if isinstance(place, dict):
             place.pop(last, None)
     return copy
+
+
+def holds(request: Request, pointer: str) -> bool:
+    """Whether something stands at ``pointer``."""
+    missing = object()
+    return _look(request, pointer, missing) is not missing
 
 
 def _of_engine(engine: EngineName | None) -> Iterator[Idle]:
@@ -75,7 +81,7 @@ def _of_format(format: DataFormat | None) -> Iterator[Idle]:
 
 def _of_others(request: Request, format: DataFormat | None) -> Iterator[Idle]:
     """What another setting leaves nothing to do. Whether build_dataset returns validation data only the worker learns."""
-    if _has(request, "/dataConfig/valPath") and format not in (None, "modelFile"):
+    if holds(request, "/dataConfig/valPath") and format not in (None, "modelFile"):
         yield from (Idle(pointer, "dataConfig.valPath has the validation data") for pointer in SPLIT)
     if _look(request, "/trainingConfig/strategy") == "ddp" and _look(request, "/trainingConfig/devices") in (None, 1):
         yield Idle(
@@ -83,7 +89,7 @@ def _of_others(request: Request, format: DataFormat | None) -> Iterator[Idle]:
         )
     if _look(request, "/trainingConfig/gradientClipping") == 0:
         yield Idle("/trainingConfig/clipBy", "trainingConfig.gradientClipping 0 switches clipping off")
-    if _has(request, "/trainingConfig/precision"):
+    if holds(request, "/trainingConfig/precision"):
         yield Idle("/trainingConfig/mixedPrecision", "trainingConfig.precision says it")
 
 
@@ -107,8 +113,3 @@ def _look(request: Request, pointer: str, default: Any = None) -> Any:
             return default
         place = place[part]
     return place
-
-
-def _has(request: Request, pointer: str) -> bool:
-    missing = object()
-    return _look(request, pointer, missing) is not missing

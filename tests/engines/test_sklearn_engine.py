@@ -163,23 +163,39 @@ def test_the_seed_of_the_run_is_that_of_the_estimator(fit):
     assert seeded == "logisticregression__random_state of Pipeline was unset and is now 4, the seed of the run."
 
 
-def test_settings_without_effect_are_listed_once(fit):
+def test_settings_without_effect_are_said_and_do_not_stand_in_what_ran(fit):
     said = fit(
         PIPELINE + "def loss(outputs, targets):\n    return 0\n",
         "iris.csv",
-        trainingConfig={"epochs": 3, "optimizer": "SGD", "mixedPrecision": True},
-        dataConfig={"batchSize": 4},
+        trainingConfig={"epochs": 10, "optimizer": "SGD", "mixedPrecision": False},
+        dataConfig={"batchSize": 4, "preprocessing": {"imageMode": "L", "standardize": True}},
+        resources={"threads": 2},
     )
-    assert said.alert("ignored_settings").evidence["settings"] == [
-        "trainingConfig.optimizer",
-        "trainingConfig.mixedPrecision",
-        "trainingConfig.epochs",
-        "dataConfig.batchSize",
-        "loss of the model file",
+    alerts = [alert for alert in said.of(Alert) if alert.code == "no_effect"]
+    assert [alert.evidence["pointers"] for alert in alerts] == [
+        [
+            "/dataConfig/batchSize",
+            "/trainingConfig/optimizer",
+            "/trainingConfig/mixedPrecision",
+            "/resources/threads",
+        ],
+        ["/dataConfig/preprocessing/imageMode"],
+        ["/trainingConfig/epochs"],
+        ["/modelPath"],
     ]
-    assert not [
-        alert for alert in fit(SGD, "iris.csv", trainingConfig={"epochs": 2}).of(Alert) if "ignored" in alert.code
-    ]
+    assert "Pipeline is trained by one fit" in alerts[2].message
+    resolved = said.of(RunResolved)[0].resolved
+    left = {"seed", "task", "loss", "epochs", "devices"}
+    assert set(resolved["trainingConfig"]) == left
+    assert resolved["dataConfig"]["preprocessing"] == {"standardize": True}
+    assert resolved["resources"] == {}
+
+
+def test_what_was_left_out_is_not_said_to_have_no_effect(fit):
+    for model in (SGD, PIPELINE):
+        assert not [alert for alert in fit(model, "iris.csv").of(Alert) if alert.code == "no_effect"]
+    by_epochs = {"trainingConfig": {"epochs": 2}, "dataConfig": {"shuffle": False}, "checkpointConfig": {"keepLast": 1}}
+    assert not [alert for alert in fit(SGD, "iris.csv", **by_epochs).of(Alert) if alert.code == "no_effect"]
 
 
 def test_warnings_of_the_library_are_passed_on_once(fit):

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.data import DataFormat
+from schemas.effects import SPLIT, Idle
 from schemas.losses import Task
 from schemas.request import TrainingRequest
 from schemas.result import Place
@@ -22,6 +23,8 @@ from trainer_core.models.file import ModelFile
 from trainer_core.models.user_code import running
 
 PROBE = 8
+
+_IN_MEMORY = Idle("/dataConfig/numWorkers", "build_dataset of the model file returns arrays, which are held in memory")
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,16 @@ def load(request: TrainingRequest, _format: DataFormat, model_file: ModelFile) -
     if isinstance(train, NamedArrays):
         if isinstance(validation, DatasetSamples):
             raise _two_kinds(model_file)
-        return data_from_arrays(train, validation, request, "modelFile")
+        data = data_from_arrays(train, validation, request, "modelFile")
+        return replace(data, idle=[_IN_MEMORY, *_not_held_out(validation)])
     if isinstance(validation, NamedArrays):
         raise _two_kinds(model_file)
-    return _data_of_datasets(train, validation, request)
+    return replace(_data_of_datasets(train, validation, request), idle=_not_held_out(validation))
+
+
+def _not_held_out(validation: object) -> list[Idle]:
+    reason = "build_dataset of the model file returns validation data"
+    return [] if validation is None else [Idle(pointer, reason) for pointer in SPLIT]
 
 
 def _built(model_file: ModelFile, path: str, split: str) -> NamedArrays | DatasetSamples | None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.data import DataConfig, DataFormat
+from schemas.effects import Idle
 from schemas.events import Alert
 from schemas.losses import Task
 from schemas.problems import PatchOperation
@@ -72,7 +73,8 @@ def load(request: TrainingRequest, _format: DataFormat, _model_file: ModelFile) 
         "inMemory": resident,
     }
     preprocessing = {**transform.to_json(), "classes": list(train.classes)}
-    return Data(samples[0], samples[1], task, train.classes, "imageFolder", profile, preprocessing, warnings)
+    idle = [Idle("/dataConfig/numWorkers", "these images are held in memory")] if resident else []
+    return Data(samples[0], samples[1], task, train.classes, "imageFolder", profile, preprocessing, warnings, idle)
 
 
 def list_images(root: Path, pointer: str) -> Listing:

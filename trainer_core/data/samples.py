@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.effects import Idle
 from schemas.events import Alert, DataLoaded
 from schemas.losses import Task
 
@@ -78,7 +79,8 @@ class Data:
     """Training and validation samples, and what a caller, or an inference later, must know about them.
 
     ``classes`` names class number 0, 1 ... (None for regression, and where nobody knows); ``profile`` (JSON) is for
-    people: shapes, types, class counts; ``preprocessing`` (JSON) is what repeats the transform on a new sample.
+    people: shapes, types, class counts; ``preprocessing`` (JSON) is what repeats the transform on a new sample; ``idle`` are
+    settings that reading these very data left without effect.
     """
 
     train: Samples
@@ -89,6 +91,7 @@ class Data:
     profile: dict[str, Any] = field(default_factory=dict)
     preprocessing: dict[str, Any] = field(default_factory=dict)
     warnings: list[Alert] = field(default_factory=list)
+    idle: list[Idle] = field(default_factory=list)
 
     def described(self, **further: Any) -> DataLoaded:
         """What an engine says of them; ``further`` stands in the profile."""

@@ -5,20 +5,22 @@ from typing import Any
 from schemas.events import Log, ModelLoaded, RunResolved
 from schemas.request import TrainingRequest
 from trainer_core.channel import Channel
-from trainer_core.estimators.ignored import find_ignored
 from trainer_core.estimators.material import Material
+from trainer_core.estimators.one_fit import idle_in_one_fit, unused_loss
 from trainer_core.estimators.run import Run
-from trainer_core.resolved import fill_in
+from trainer_core.resolved import fill_in, idle_alerts
 
 
 def announce(request: TrainingRequest, material: Material, run: Run, channel: Channel) -> None:
     """Say what runs: the request with every choice filled in, the data, the model."""
     data, learner = material.data, material.learner
     loss = run.scorer.loss_name(learner.estimator, data.task)
-    resolved, chosen = fill_in(request, _choices(material, run, loss))
+    choices = _choices(material, run, loss)
+    idle = [*([] if learner.iterative else idle_in_one_fit(learner.name)), *data.idle]
+    resolved, chosen = fill_in(request, choices, idle)
     channel.emit(RunResolved(resolved=resolved, chosen=chosen))
-    has_own_loss = material.model_file.loss is not None
-    for alert in [*find_ignored(request, learner.name, learner.iterative, has_own_loss), *data.warnings]:
+    unused = [] if material.model_file.loss is None else [unused_loss(learner.name)]
+    for alert in [*idle_alerts(request, choices, idle), *unused, *data.warnings]:
         channel.emit(alert)
     channel.emit(data.described(loss=loss))
     digest = material.model_file.sha256

@@ -9,7 +9,7 @@ from schemas.events import Alert, ModelLoaded, RunResolved
 from trainer_core.loop.material import Material, Sizes, Surroundings
 from trainer_core.loop.optimizers import default_weight_decay
 from trainer_core.loop.schedules import Schedule
-from trainer_core.resolved import fill_in
+from trainer_core.resolved import fill_in, idle_alerts
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -17,9 +17,10 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 def announce(around: Surroundings, material: Material, sizes: Sizes, schedule: Schedule, learning_rate: float) -> None:
     """Say what runs: the request with every choice filled in, the data, the model."""
     model, channel = material.model, around.channel
-    resolved, chosen = fill_in(around.request, _choices(around, material, sizes, schedule, learning_rate))
+    choices, idle = _choices(around, material, sizes, schedule, learning_rate), material.data.idle
+    resolved, chosen = fill_in(around.request, choices, idle)
     channel.emit(RunResolved(resolved=resolved, chosen=chosen))
-    for alert in (*material.data.warnings, *_notices(around, material)):
+    for alert in (*idle_alerts(around.request, choices, idle), *material.data.warnings, *_notices(around, material)):
         channel.emit(alert)
     channel.emit(material.data.described())
     channel.emit(
