@@ -7,6 +7,7 @@ from pathlib import Path
 
 import app
 from app.cli.exits import CommandError, Exit
+from app.cli.progress import progress_for
 from app.cli.running import run_request
 
 EXAMPLE = Path("examples") / "digits"
@@ -17,7 +18,8 @@ def demo(arguments: Namespace) -> int:
     example = find_example()
     _prepare(example)
     request = (example / "request.json").read_bytes()
-    return run_request(request, quiet=arguments.quiet, overrides={"PT_WORKSPACE": str(example)})
+    progress = progress_for(quiet=arguments.quiet, verbose=arguments.verbose)
+    return run_request(request, progress, quiet=arguments.quiet, overrides={"PT_WORKSPACE": str(example)})
 
 
 def find_example() -> Path:

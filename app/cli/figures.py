@@ -9,6 +9,10 @@ from schemas.text import untrusted
 Data = dict[str, Any]
 
 
+# Log lines of warnings and errors that a command shows of one job; the log has them all.
+SHOWN_LOG_LINES = 20
+
+
 @dataclass(frozen=True)
 class Notice:
     """A line worth keeping on the screen."""
@@ -36,11 +40,15 @@ class Figures:
     samples_per_second: float | None = None
     eta_seconds: float | None = None
     checkpoint: str | None = None
+    verbose: bool = False
+    log_lines: int = 0
 
     def take(self, event: dict[str, Any]) -> Notice | None:
         """Learn from one event; what of it deserves a line of its own comes back."""
         kind, data = event["type"], event["data"]
         self._learn(kind, data)
+        if kind == "log":
+            return self._log(data)
         tell = _NOTICES.get(kind)
         return None if tell is None else tell(data)
 
@@ -52,6 +60,16 @@ class Figures:
         if self.epochs:
             return min(1.0, self.epochs_done / self.epochs)
         return None
+
+    def _log(self, data: Data) -> Notice | None:
+        """A line of the log. Warnings and errors are shown, the first of them; all lines where verbose."""
+        if not self.verbose and (data["level"] not in ("warning", "error") or self.log_lines > SHOWN_LOG_LINES):
+            return None
+        self.log_lines += 1
+        if not self.verbose and self.log_lines > SHOWN_LOG_LINES:
+            return Notice("info", "further log lines are not shown here; pytorch-trainer logs ID has them")
+        level = "info" if data["level"] == "debug" else data["level"]
+        return Notice(level, f"[{data['stream']}] {untrusted(data['text'], 500).rstrip()}")
 
     def _learn(self, kind: str, data: Data) -> None:
         if kind == "step":

@@ -8,7 +8,7 @@ from functools import partial
 from app.cli.address import running_line
 from app.cli.client import LONGEST_WAIT, Client
 from app.cli.closing import closing_text
-from app.cli.errors import shown
+from app.cli.errors import error_lines, shown
 from app.cli.exits import Exit, Left, exit_of
 from app.cli.follow import Follower
 from app.cli.interrupts import Terminated, termination_raised
@@ -26,6 +26,8 @@ def submit(arguments: Namespace) -> int:
         write_json(job)
     else:
         print(job["jobId"])
+        for number, warning in enumerate(job.get("warnings", []), start=1):
+            remark("\n".join(["Warning:", *error_lines(warning, number)]))
         remark(f"{shown(job['summary'])}\nNext: pytorch-trainer watch {job['jobId']}")
     return Exit.SUCCESS
 
@@ -49,7 +51,7 @@ def wait(arguments: Namespace) -> int:
 
 def watch(arguments: Namespace) -> int:
     """Show a job's progress to its end, then its payload when ``--json`` asks for it. Ctrl-C only leaves."""
-    line, progress = running_line(), progress_for(quiet=False)
+    line, progress = running_line(), progress_for(quiet=arguments.quiet, verbose=arguments.verbose)
     follower = Follower(line, arguments.job_id)
     try:
         with termination_raised(), progress:
@@ -60,7 +62,8 @@ def watch(arguments: Namespace) -> int:
         ) from None
     if arguments.json:
         write_json(payload)
-    remark(closing_text(payload, progress.figures.checkpoint, line.client.address.url))
+    if not arguments.quiet:
+        remark(closing_text(payload, progress.figures.checkpoint, line.client.address.url))
     return exit_of(payload)
 
 

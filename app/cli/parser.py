@@ -110,7 +110,7 @@ def _add_run_commands(add: Adder) -> None:
     for command in (run, submit, plan):
         command.add_argument("request", metavar="REQUEST.json", help="the request file, or - for stdin")
     for command in (run, demo):
-        command.add_argument("--quiet", action="store_true", help="show no progress")
+        _add_progress_options(command)
         command.set_defaults(problem_on_stdout=True)
 
 
@@ -122,6 +122,7 @@ def _add_job_commands(add: Adder) -> None:
         "--timeout", type=_seconds, metavar="S", help="longest wait in seconds; then exit 3 (default: none)"
     )
     watch = add("watch", "jobs:watch", "show a job's progress to its end", "pytorch-trainer watch job_01J…")
+    _add_progress_options(watch)
     status = add("status", "showing:status", "show a job, or the service", "pytorch-trainer status job_01J…")
     logs = add("logs", "showing:logs", "print the log of a job's worker", "pytorch-trainer logs job_01J… --tail 50")
     logs.add_argument("--tail", type=_positive, default=200, metavar="N", help="lines from the end (default 200)")
@@ -133,6 +134,14 @@ def _add_job_commands(add: Adder) -> None:
     listing.add_argument("--state", action="append", default=[], help="only jobs in this state (repeatable)")
     listing.add_argument("--label", metavar="NAME=VALUE", help="only jobs with this label")
     listing.add_argument("--limit", type=_positive, default=20, metavar="N", help="how many (default 20)")
+
+
+def _add_progress_options(command: Parser) -> None:
+    how_much = command.add_mutually_exclusive_group()
+    how_much.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+    how_much.add_argument(
+        "-v", "--verbose", action="store_true", help="show every line of the job's log (else the first 20 warnings)"
+    )
 
 
 def _add_schema_command(add: Adder) -> None:

@@ -16,8 +16,8 @@ SECONDS_BETWEEN_LINES = 5.0
 class Progress:
     """Learns from a job's events and shows nothing: the progress of ``--quiet``."""
 
-    def __init__(self) -> None:
-        self.figures = Figures()
+    def __init__(self, verbose: bool = False) -> None:
+        self.figures = Figures(verbose=verbose)
 
     def __enter__(self) -> Self:
         return self
@@ -38,8 +38,8 @@ class Progress:
 class Lines(Progress):
     """Plain lines: notices at once, figures at most one every ``seconds``."""
 
-    def __init__(self, seconds: float = SECONDS_BETWEEN_LINES) -> None:
-        super().__init__()
+    def __init__(self, seconds: float = SECONDS_BETWEEN_LINES, verbose: bool = False) -> None:
+        super().__init__(verbose)
         self._seconds = seconds
         self._next = 0.0
 
@@ -60,10 +60,10 @@ class Lines(Progress):
 class Bar(Progress):
     """A live bar with two lines, and the notices above it."""
 
-    def __init__(self, console: "Console") -> None:
+    def __init__(self, console: "Console", verbose: bool = False) -> None:
         from rich.live import Live
 
-        super().__init__()
+        super().__init__(verbose)
         self._console = console
         self._live = Live(_Screen(self.figures), console=console, refresh_per_second=8, redirect_stdout=False)
 
@@ -158,13 +158,13 @@ def line_of(figures: Figures) -> str:
     return " · ".join(part for part in (place_of(figures), quality_of(figures), best, pace_of(figures)) if part)
 
 
-def progress_for(quiet: bool) -> Progress:
-    """The progress that suits standard error."""
+def progress_for(*, quiet: bool, verbose: bool = False) -> Progress:
+    """The progress that suits standard error. ``verbose`` shows every line of the job's log, not only warnings."""
     if quiet:
         return Progress()
     if not sys.stderr.isatty():
-        return Lines()
+        return Lines(verbose=verbose)
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
-    return Lines() if console.is_dumb_terminal else Bar(console)
+    return Lines(verbose=verbose) if console.is_dumb_terminal else Bar(console, verbose)

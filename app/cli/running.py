@@ -18,12 +18,12 @@ Json = dict[str, Any]
 
 def run(arguments: Namespace) -> int:
     """Train; the exit code says how it ended."""
-    return run_request(read_request(arguments.request), quiet=arguments.quiet, overrides={})
+    progress = progress_for(quiet=arguments.quiet, verbose=arguments.verbose)
+    return run_request(read_request(arguments.request), progress, quiet=arguments.quiet, overrides={})
 
 
-def run_request(request: bytes, *, quiet: bool, overrides: Mapping[str, str]) -> Exit:
+def run_request(request: bytes, progress: Progress, *, quiet: bool, overrides: Mapping[str, str]) -> Exit:
     """Train, through the service that runs or one of our own with ``overrides``; print the payload."""
-    progress = progress_for(quiet)
     with Host(overrides) as host:
         line = host.line()
         payload = train(line, request, progress)

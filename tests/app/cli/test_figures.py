@@ -114,3 +114,23 @@ def test_durations(seconds: float, text: str) -> None:
 
 def test_rates() -> None:
     assert (rate(1234.4), rate(3.21)) == ("1,234 samples/s", "3.2 samples/s")
+
+
+def said(level: str, number: int) -> dict[str, Any]:
+    return event("log", level=level, stream="worker", text=f"\x1b[31mline {number}\n")
+
+
+def test_the_first_warnings_of_the_log_are_shown_and_then_where_the_others_are() -> None:
+    figures = Figures()
+    assert figures.take(said("info", 0)) is None
+    shown = [figures.take(said("warning", number)) for number in range(1, 100)]
+    assert shown[0] == Notice("warning", "[worker] line 1")
+    assert [notice is not None for notice in shown] == [True] * 21 + [False] * 78
+    assert shown[20] is not None
+    assert "pytorch-trainer logs" in shown[20].text
+
+
+def test_a_verbose_command_shows_every_line_of_the_log() -> None:
+    figures = Figures(verbose=True)
+    shown = [figures.take(said("debug", number)) for number in range(100)]
+    assert shown == [Notice("info", f"[worker] line {number}") for number in range(100)]
