@@ -68,7 +68,7 @@ def _kind(node: dict[str, Any]) -> str:
 
 def _optimizers() -> str:
     rows = [
-        f"| `{entry.name}` | {entry.learning_rate:g} | {entry.weight_decay:g} | {_code(entry.arguments)} |"
+        f"| `{entry.name}` | {entry.learning_rate:g} | {entry.weight_decay:g} | {_code(entry.argument_names)} |"
         for entry in OPTIMIZERS
     ]
     head = ["## Optimizers\n", "| name | learning rate | weight decay | `optimizerArgs` |", "|---|---|---|---|"]
@@ -77,7 +77,7 @@ def _optimizers() -> str:
 
 def _schedules() -> str:
     rows = [
-        f"| `{entry.name}` | {_code(entry.aliases)} | {_code(entry.arguments)} | {_code(entry.required)} | {entry.unit} |"
+        f"| `{entry.name}` | {_code(entry.aliases)} | {_code(entry.argument_names)} | {_code(entry.required)} | {entry.unit} |"
         for entry in SCHEDULES
     ]
     head = ["## Schedules\n", "| name | also | `schedulerArgs` | required | counts |", "|---|---|---|---|---|"]
@@ -86,7 +86,7 @@ def _schedules() -> str:
 
 def _losses() -> str:
     rows = [
-        f"| `{entry.name}` | {_code(entry.aliases)} | {_code(entry.arguments)} | {', '.join(entry.tasks)} |"
+        f"| `{entry.name}` | {_code(entry.aliases)} | {_code(entry.argument_names)} | {', '.join(entry.tasks)} |"
         for entry in LOSSES
     ]
     head = ["## Losses\n", "| name | also | `lossArgs` | task |", "|---|---|---|---|"]

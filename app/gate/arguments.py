@@ -1,61 +1,142 @@
-"""Arguments of optimizers, schedules and losses: what type each takes, as torch spells them."""
+"""Arguments of optimizers, schedules and losses, judged by the tables that the worker reads them through."""
 
-from app.gate.request_schema import Schema
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-_NUMBER: Schema = {"type": "number"}
-_NOT_NEGATIVE: Schema = {"type": "number", "minimum": 0}
-_POSITIVE: Schema = {"type": "number", "exclusiveMinimum": 0}
-_WHOLE: Schema = {"type": "integer", "minimum": 1}
-_COUNT: Schema = {"type": "integer", "minimum": 0}
-_SWITCH: Schema = {"type": "boolean"}
-_SHARE: Schema = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
-_PAIR: Schema = {"type": "array", "items": _NOT_NEGATIVE, "minItems": 2, "maxItems": 2}
+from app.gate.mending import NOTHING, mend
+from app.gate.patches import Path, add, has, look, remove, replace
+from app.gate.request_errors import named, said, wrong
+from app.gate.request_schema import is_valid, schema_at
+from app.gate.spellings import closest
+from schemas.arguments import Argument, Condition, Entry, given_of
+from schemas.kinds import Kind, accepts
+from schemas.problems import PatchOperation, RequestError
+from schemas.training import TrainingConfig
 
-OPTIMIZER_ARGUMENTS: dict[str, Schema] = {
-    **dict.fromkeys(("maximize", "amsgrad", "decoupled_weight_decay", "nesterov", "centered"), _SWITCH),
-    **dict.fromkeys(("rho", "lr_decay", "initial_accumulator_value", "lambd", "alpha", "t0", "d"), _NOT_NEGATIVE),
-    **dict.fromkeys(("momentum", "momentum_decay"), _NOT_NEGATIVE),
-    **dict.fromkeys(("dampening", "beta2_decay"), _NUMBER),
-    **dict.fromkeys(("etas", "step_sizes"), _PAIR),
-    "betas": {"type": "array", "items": _SHARE, "minItems": 2, "maxItems": 2},
-    "ns_coefficients": {"type": "array", "items": _NUMBER, "minItems": 3, "maxItems": 3},
-    "ns_steps": _WHOLE,
-    "adjust_lr_fn": {"type": "string", "enum": ["original", "match_rms_adamw"]},
+Document = dict[str, Any]
+Errors = Iterator[RequestError]
+
+TRAINING = ("trainingConfig",)
+
+# Arguments that torch has and that the request says elsewhere, and those that the loop owns.
+_ELSEWHERE: dict[str, Path] = {
+    "lr": (*TRAINING, "learningRate"),
+    "learning_rate": (*TRAINING, "learningRate"),
+    "weight_decay": (*TRAINING, "weightDecay"),
+    "label_smoothing": (*TRAINING, "labelSmoothing"),
+    "warmup_steps": (*TRAINING, "warmupSteps"),
+    "num_warmup_steps": (*TRAINING, "warmupSteps"),
+    "warmup_ratio": (*TRAINING, "warmupRatio"),
 }
-
-SCHEDULE_ARGUMENTS: dict[str, Schema] = {
-    **dict.fromkeys(("gamma", "factor", "max_lr", "div_factor", "final_div_factor"), _POSITIVE),
-    **dict.fromkeys(("end_factor", "eta_min", "min_lr", "eps", "threshold", "power"), _NOT_NEGATIVE),
-    **dict.fromkeys(("T_0", "T_mult", "step_size"), _WHOLE),
-    **dict.fromkeys(("patience", "cooldown"), _COUNT),
-    "milestones": {"type": "array", "items": _WHOLE, "minItems": 1},
-    "pct_start": {"type": "number", "minimum": 0, "maximum": 1},
-    "anneal_strategy": {"type": "string", "enum": ["cos", "linear"]},
-    "three_phase": _SWITCH,
-    "mode": {"type": "string", "enum": ["min", "max"]},
-    "threshold_mode": {"type": "string", "enum": ["rel", "abs"]},
-}
-
-LOSS_ARGUMENTS: dict[str, Schema] = {
-    "ignore_index": {"type": "integer"},
-    "gamma": _NOT_NEGATIVE,
-    "delta": _POSITIVE,
-}
-
-# Arguments that torch has and the loop owns, or that the request says elsewhere.
-ELSEWHERE: dict[str, tuple[str, ...]] = {
-    "lr": ("trainingConfig", "learningRate"),
-    "learning_rate": ("trainingConfig", "learningRate"),
-    "weight_decay": ("trainingConfig", "weightDecay"),
-    "label_smoothing": ("trainingConfig", "labelSmoothing"),
-    "warmup_steps": ("trainingConfig", "warmupSteps"),
-    "num_warmup_steps": ("trainingConfig", "warmupSteps"),
-    "warmup_ratio": ("trainingConfig", "warmupRatio"),
-}
-OWNED: dict[str, str] = {
+_OWNED: dict[str, str] = {
     **dict.fromkeys(("foreach", "fused", "capturable", "differentiable"), "the training loop chooses it"),
     **dict.fromkeys(("T_max", "total_iters", "total_steps", "steps_per_epoch"), "the schedule spans the whole run"),
     **dict.fromkeys(("epochs", "num_training_steps", "max_steps"), "the schedule spans the whole run"),
     **dict.fromkeys(("last_epoch", "verbose"), "the training loop keeps it"),
     **dict.fromkeys(("reduction", "size_average", "reduce"), "the training loop takes the mean over samples"),
 }
+
+
+def argument_errors(document: Document, key: str, entry: Entry) -> Errors:
+    """Errors in the arguments under ``key``, if they are those of ``entry``: unknown, wrong, missing, at odds with each
+    other."""
+    arguments = look(document, (*TRAINING, key), {})
+    if not isinstance(arguments, dict):
+        return
+    yield from value_errors(document, key, entry.name, entry.arguments)
+    given = given_of(arguments)
+    for argument in entry.arguments:
+        if argument.proposed is not None and argument.name not in given:
+            yield _missing(document, key, entry, argument)
+    for condition in entry.unmet(given):
+        yield _unmet((*TRAINING, key, condition.argument), entry, condition, given)
+
+
+def value_errors(document: Document, key: str, owner: str, known: Sequence[Argument]) -> Errors:
+    """Errors in the names and values under ``key``, of which ``owner`` knows those in ``known``."""
+    arguments = look(document, (*TRAINING, key), {})
+    for name, value in arguments.items() if isinstance(arguments, dict) else ():
+        path = (*TRAINING, key, name)
+        kinds = [argument.kind for argument in known if argument.name == name]
+        if not kinds:
+            yield _unknown(document, path, owner, known, value)
+        elif value is not None and not any(accepts(kind, value) for kind in kinds):
+            yield _wrong_value(path, value, kinds[0])
+
+
+def _wrong_value(path: Path, value: Any, kind: Kind) -> RequestError:
+    mended = _mended(str(path[-1]), value, kind)
+    return wrong(
+        path,
+        "wrong_argument",
+        f"{named(path)} is {said(value)}; expected {kind.words}.",
+        got=value,
+        expected=kind.words,
+        suggestion=None if mended is NOTHING else mended,
+        fix=[remove(path)] if mended is NOTHING else [replace(path, mended)],
+    )
+
+
+def _mended(name: str, value: Any, kind: Kind) -> Any:
+    mended = mend(name, value, kind.schema)
+    return mended if mended is not NOTHING and accepts(kind, mended) else NOTHING
+
+
+def _missing(document: Document, key: str, entry: Entry, argument: Argument) -> RequestError:
+    path = (*TRAINING, key, argument.name)
+    epochs = look(document, (*TRAINING, "epochs"))
+    is_length = isinstance(epochs, int) and not isinstance(epochs, bool) and epochs > 0
+    assert argument.proposed is not None
+    value = argument.proposed(epochs if is_length else TrainingConfig.model_fields["epochs"].default)
+    parents = [] if has(document, path[:-1]) else [add(path[:-1], {})]
+    return wrong(
+        path,
+        "required",
+        f"{entry.name} wants {argument.name} in {named(path[:-1])}; {said(value)} would do.",
+        expected=argument.kind.words,
+        suggestion=value,
+        fix=[*parents, add(path, value)],
+    )
+
+
+def _unmet(path: Path, entry: Entry, condition: Condition, given: Document) -> RequestError:
+    got = given.get(condition.argument)
+    wanted = f"{entry.name} with {condition.switch} wants {named(path)} to be {condition.kind.words}"
+    message = f"{wanted}." if got is None else f"{wanted}, not {said(got)}."
+    fix = [add(path, condition.proposed)]
+    code = "required" if got is None else "conflict"
+    return wrong(path, code, message, got=got, expected=condition.kind.words, suggestion=condition.proposed, fix=fix)
+
+
+def _unknown(document: Document, path: Path, owner: str, known: Sequence[Argument], value: Any) -> RequestError:
+    name, names = str(path[-1]), list(dict.fromkeys(argument.name for argument in known))
+    home = _ELSEWHERE.get(name)
+    fix, suggestion = [remove(path)], None
+    if home is not None:
+        message = f"{named(path)} is said by {named(home)}."
+        suggestion = named(home)
+        fix += _moved_home(document, home, value)
+    elif name in _OWNED:
+        message = f"{named(path)} is not for a request to say: {_OWNED[name]}."
+    else:
+        takes = f"it takes {', '.join(names)}" if names else "it takes none"
+        message = f"{owner} has no argument {said(name)}; {takes}."
+        suggestion = closest(name, [other for other in names if not has(document, (*path[:-1], other))])
+        fix += _moved_near(path, suggestion, known, value)
+    return wrong(path, "unknown_argument", message, got=value, allowed=names, suggestion=suggestion, fix=fix)
+
+
+def _moved_home(document: Document, home: Path, value: Any) -> list[PatchOperation]:
+    """``value`` at ``home``, where it is right there or can be made so."""
+    schema = schema_at(home)
+    mended = value if is_valid(value, schema) else mend(str(home[-1]), value, schema)
+    return [] if has(document, home) or value is None or mended is NOTHING else [add(home, mended)]
+
+
+def _moved_near(path: Path, near: str | None, known: Sequence[Argument], value: Any) -> list[PatchOperation]:
+    """``value`` under the name ``near``, where it is right there or can be made so."""
+    for argument in known:
+        if argument.name == near and value is not None:
+            mended = value if accepts(argument.kind, value) else _mended(argument.name, value, argument.kind)
+            return [] if mended is NOTHING else [add((*path[:-1], argument.name), mended)]
+    return []

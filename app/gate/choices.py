@@ -1,35 +1,44 @@
-"""Names and combinations that the schema cannot judge: optimizer, schedule, loss, and options that exclude each other."""
+"""Names and combinations that the schema cannot judge: optimizer, schedule, loss, and options that exclude each other.
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args
+A name that does not exist does not hide what is wrong with its arguments: they are judged by the entry that the fix leads to.
+"""
 
-from app.gate.arguments import ELSEWHERE, LOSS_ARGUMENTS, OPTIMIZER_ARGUMENTS, OWNED, SCHEDULE_ARGUMENTS
-from app.gate.mending import NOTHING, mend
-from app.gate.patches import Path, add, has, look, remove, replace
+from collections.abc import Callable, Sequence
+from typing import TypeVar, get_args
+
+from app.gate.arguments import TRAINING, Document, Errors, argument_errors, value_errors
+from app.gate.patches import Path, apply, has, look, remove, replace
 from app.gate.request_errors import named, said, wrong
-from app.gate.request_schema import Schema, describe, is_valid
 from app.gate.spellings import closest
-from schemas.losses import LOSSES, LossEntry, Task, find_loss
-from schemas.optimizers import OPTIMIZERS, find_optimizer
+from schemas.arguments import Entry
+from schemas.losses import LOSSES, LossEntry, Task, default_loss, find_loss
+from schemas.optimizers import LEFT_OUT, OPTIMIZERS, find_optimizer
 from schemas.problems import RequestError
 from schemas.schedules import SCHEDULES, find_schedule
 from schemas.training import TrainingConfig
 
-Document = dict[str, Any]
-Errors = Iterator[RequestError]
-
-_TRAINING = ("trainingConfig",)
-_DEFAULT_LOSS: dict[Task, str] = {"classification": "cross_entropy", "binary": "bce", "regression": "mse"}
-_REFUSED_OPTIMIZERS = {
-    "lbfgs": "LBFGS wants the loss evaluated several times a step, which this loop does not do",
-    "sparseadam": "SparseAdam wants sparse gradients",
-}
+AnyEntry = TypeVar("AnyEntry", bound=Entry)
 
 
 def choice_errors(document: Document) -> list[RequestError]:
     """Everything wrong with the names and combinations of ``document``; places of a wrong type are passed over."""
-    checks = (_optimizer, _scheduler, _warmup, _loss, _smoothing, _precision, _strategy, _features)
+    combinations = _combination_errors(document)
+    errors = [error for check in (_optimizer, _schedule, _loss) for error in check(document)]
+    return [*(_sound(document, error, len(combinations)) for error in errors), *combinations]
+
+
+def _combination_errors(document: Document) -> list[RequestError]:
+    checks = (_weight_decay, _own_warmup, _two_warmups, _smoothing, _precision, _strategy, _features)
     return [error for check in checks for error in check(document)]
+
+
+def _sound(document: Document, error: RequestError, conflicts: int) -> RequestError:
+    """``error`` with a fix that only takes the argument out, where bringing it to its place would make a conflict there."""
+    if error.code == "unknown_argument" and error.fix and len(error.fix) > 1:
+        moved = apply(document, error.fix)
+        if len(_combination_errors(moved)) > conflicts:
+            return error.model_copy(update={"fix": error.fix[:1]})
+    return error
 
 
 def canonical_names(document: Document) -> Document:
@@ -42,167 +51,139 @@ def canonical_names(document: Document) -> Document:
     return {**document, "trainingConfig": training}
 
 
-def _text(document: Document, key: str, default: str | None) -> str | None:
-    value = look(document, (*_TRAINING, key), default)
-    return value if isinstance(value, str) else default
+def _number(document: Document, key: str) -> float:
+    """The number at ``key``; 0 where there is none."""
+    value = look(document, (*TRAINING, key))
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
 
 
-def _default(name: str) -> Any:
-    return TrainingConfig.model_fields[name].default
-
-
-def _unknown_name(document: Document, key: str, names: Sequence[str], why: str = "") -> RequestError:
-    path = (*_TRAINING, key)
-    value = look(document, path)
-    near = closest(value, names, cutoff=0.5)
-    message = f"{named(path)} is {said(value)}; expected one of {', '.join(names)}.{why and f' {why}.'}"
+def _named_entry(
+    document: Document, key: str, entries: Sequence[AnyEntry], find: Callable[[str], AnyEntry | None]
+) -> tuple[AnyEntry | None, list[RequestError]]:
+    """The entry that the request names at ``key`` or else means by leaving it out; and the error of a name that is none,
+    with the entry that its fix leads to."""
+    default = TrainingConfig.model_fields[key].default
+    usual = None if default is None else find(default)
+    path = (*TRAINING, key)
+    name = look(document, path)
+    if not isinstance(name, str):
+        return usual, []
+    entry = find(name)
+    if entry is not None:
+        return entry, []
+    names = [entry.name for entry in entries]
+    left_out = next((why for other, why in LEFT_OUT.items() if other.lower() == name.lower()), None)
+    near = None if left_out else closest(name, names, cutoff=0.5)
+    message = f"{named(path)} is {said(name)}; expected one of {', '.join(names)}.{f' {left_out}.' if left_out else ''}"
     fix = [replace(path, near)] if near else [remove(path)]
-    return wrong(path, "not_allowed", message, got=value, allowed=list(names), suggestion=near, fix=fix)
+    error = wrong(path, "not_allowed", message, got=name, allowed=list(names), suggestion=near, fix=fix)
+    return (find(near) if near else usual), [error]
 
 
 def _optimizer(document: Document) -> Errors:
-    name = _text(document, "optimizer", _default("optimizer"))
-    entry = find_optimizer(name or "")
-    if name is None or entry is None:
-        why = _REFUSED_OPTIMIZERS.get(str(name).lower(), "")
-        yield _unknown_name(document, "optimizer", [entry.name for entry in OPTIMIZERS], why)
-        return
-    yield from _arguments(document, "optimizerArgs", entry.name, entry.arguments, OPTIMIZER_ARGUMENTS)
-    arguments = look(document, (*_TRAINING, "optimizerArgs"), {})
-    if entry.name == "SGD" and isinstance(arguments, dict) and arguments.get("nesterov") is True:
-        place = (*_TRAINING, "optimizerArgs", "momentum")
-        if not look(document, place):
-            message = "SGD with nesterov wants a momentum above 0 in trainingConfig.optimizerArgs."
-            yield wrong(place, "required", message, got=look(document, place), suggestion="0.9", fix=[add(place, 0.9)])
+    entry, errors = _named_entry(document, "optimizer", OPTIMIZERS, find_optimizer)
+    yield from errors
+    if entry is not None:
+        yield from argument_errors(document, "optimizerArgs", entry)
 
 
-def _scheduler(document: Document) -> Errors:
-    entry = find_schedule(_text(document, "scheduler", _default("scheduler")) or "")
-    if entry is None:
-        yield _unknown_name(document, "scheduler", [entry.name for entry in SCHEDULES])
-        return
-    yield from _arguments(document, "schedulerArgs", entry.name, entry.arguments, SCHEDULE_ARGUMENTS)
-    arguments = look(document, (*_TRAINING, "schedulerArgs"), {})
-    for name in entry.required:
-        if not isinstance(arguments, dict) or name in arguments:
-            continue
-        path: Path = (*_TRAINING, "schedulerArgs", name)
-        value = _proposed(name, look(document, (*_TRAINING, "epochs")))
-        parents = [] if has(document, path[:-1]) else [add(path[:-1], {})]
-        message = (
-            f"{entry.name} wants {name} in trainingConfig.schedulerArgs, counted in epochs; {said(value)} would do."
-        )
-        expected = describe(SCHEDULE_ARGUMENTS[name])
-        yield wrong(path, "required", message, expected=expected, suggestion=value, fix=[*parents, add(path, value)])
+def _weight_decay(document: Document) -> Errors:
+    entry, _ = _named_entry(document, "optimizer", OPTIMIZERS, find_optimizer)
+    value = _number(document, "weightDecay")
+    if entry is not None and value > 0 and not entry.takes_weight_decay:
+        path = (*TRAINING, "weightDecay")
+        message = f"{named(path)} is {said(value)}, but {entry.name} has no weight decay."
+        yield wrong(path, "conflict", message, got=value, fix=[remove(path)])
 
 
-def _proposed(argument: str, epochs: Any) -> Any:
-    """A usual value of a schedule's required argument for a run of ``epochs``."""
-    length = epochs if isinstance(epochs, int) and epochs > 0 else _default("epochs")
-    if argument == "milestones":
-        return sorted({max(1, length // 2), max(1, length * 3 // 4)})
-    return 0.95 if argument == "gamma" else max(1, length // 3)
+def _schedule(document: Document) -> Errors:
+    entry, errors = _named_entry(document, "scheduler", SCHEDULES, find_schedule)
+    yield from errors
+    if entry is not None:
+        yield from argument_errors(document, "schedulerArgs", entry)
 
 
-def _arguments(document: Document, key: str, owner: str, known: Sequence[str], types: Mapping[str, Schema]) -> Errors:
-    """Errors in the free-form arguments under ``key``: unknown names, values of a wrong type."""
-    arguments = look(document, (*_TRAINING, key), {})
-    for name, value in arguments.items() if isinstance(arguments, dict) else ():
-        path: Path = (*_TRAINING, key, name)
-        if name not in known:
-            yield _unknown_argument(document, path, owner, known, value)
-        elif not is_valid(value, types.get(name, {})):
-            schema = types[name]
-            mended = mend(name, value, schema)
-            message = f"{named(path)} is {said(value)}; expected {describe(schema)}."
-            fix = [remove(path)] if mended is NOTHING else [replace(path, mended)]
-            yield wrong(
-                path,
-                "wrong_argument",
-                message,
-                got=value,
-                expected=describe(schema),
-                suggestion=None if mended is NOTHING else mended,
-                fix=fix,
+def _own_warmup(document: Document) -> Errors:
+    entry, _ = _named_entry(document, "scheduler", SCHEDULES, find_schedule)
+    for key in ("warmupSteps", "warmupRatio") if entry is not None and entry.own_warmup else ():
+        value = _number(document, key)
+        if entry is not None and value > 0:
+            path = (*TRAINING, key)
+            message = (
+                f"{named(path)} is {said(value)}, but {entry.name} has a warm-up of its own: set "
+                f"schedulerArgs.{entry.own_warmup} instead."
             )
+            yield wrong(path, "conflict", message, got=value, fix=[remove(path)])
 
 
-def _unknown_argument(document: Document, path: Path, owner: str, known: Sequence[str], value: Any) -> RequestError:
-    name = str(path[-1])
-    home = ELSEWHERE.get(name)
-    near = closest(name, [other for other in known if not has(document, (*path[:-1], other))])
-    fix, suggestion = [remove(path)], None
-    if home is not None:
-        message = f"{named(path)} is said by {named(home)}."
-        suggestion = named(home)
-        fix += [] if has(document, home) else [add(home, value)]
-    elif name in OWNED:
-        message = f"{named(path)} is not for a request to say: {OWNED[name]}."
-    else:
-        takes = f"it takes {', '.join(known)}" if known else "it takes none"
-        message = f"{owner} has no argument {said(name)}; {takes}."
-        suggestion = near
-        fix += [add((*path[:-1], near), value)] if near else []
-    return wrong(path, "unknown_argument", message, got=value, allowed=list(known), suggestion=suggestion, fix=fix)
-
-
-def _warmup(document: Document) -> Errors:
-    if has(document, (*_TRAINING, "warmupSteps")) and has(document, (*_TRAINING, "warmupRatio")):
-        path = (*_TRAINING, "warmupRatio")
+def _two_warmups(document: Document) -> Errors:
+    if has(document, (*TRAINING, "warmupSteps")) and has(document, (*TRAINING, "warmupRatio")):
+        path = (*TRAINING, "warmupRatio")
         message = "trainingConfig.warmupRatio stands beside trainingConfig.warmupSteps; keep one of them."
         yield wrong(path, "conflict", message, got=look(document, path), fix=[remove(path)])
 
 
-def _task(document: Document) -> Task | None:
-    task = look(document, (*_TRAINING, "task"))
-    return task if task in get_args(Task) else None
-
-
 def _loss(document: Document) -> Errors:
-    name, task = _text(document, "loss", None), _task(document)
-    entry = find_loss(name) if name is not None else None
-    if name is not None and entry is None:
-        yield _unknown_name(document, "loss", [entry.name for entry in LOSSES])
-        return
-    if entry is not None and task is not None and task not in entry.tasks:
-        path = (*_TRAINING, "loss")
-        fits = [loss.name for loss in LOSSES if task in loss.tasks]
-        message = f"{named(path)} {entry.name} is for {' and '.join(entry.tasks)}, but task is {task}; use one of {', '.join(fits)}."
-        default = _DEFAULT_LOSS[task]
-        yield wrong(path, "conflict", message, got=name, allowed=fits, suggestion=default, fix=[replace(path, default)])
-        return
-    entry = entry or (find_loss(_DEFAULT_LOSS[task]) if task else None)
-    yield from _loss_arguments(document, entry)
-
-
-def _loss_arguments(document: Document, entry: LossEntry | None) -> Errors:
     """Against the loss in force; against all losses while the worker is still to choose one."""
-    known = entry.arguments if entry else tuple(dict.fromkeys(name for loss in LOSSES for name in loss.arguments))
-    yield from _arguments(document, "lossArgs", entry.name if entry else "Any loss", known, LOSS_ARGUMENTS)
+    entry, errors = _loss_in_force(document)
+    yield from errors
+    if entry is None:
+        yield from value_errors(document, "lossArgs", "Any loss", [item for loss in LOSSES for item in loss.arguments])
+    else:
+        yield from argument_errors(document, "lossArgs", entry)
+
+
+def _loss_in_force(document: Document) -> tuple[LossEntry | None, list[RequestError]]:
+    """The loss that the request means, as far as it says which, and what is wrong with its name."""
+    given = look(document, (*TRAINING, "task"))
+    task: Task | None = given if given in get_args(Task) else None
+    if task is None:
+        return _named_entry(document, "loss", LOSSES, find_loss)
+    entry, errors = _named_entry(document, "loss", [loss for loss in LOSSES if task in loss.tasks], find_loss)
+    if entry is not None and task not in entry.tasks:
+        return default_loss(task), [_of_another_task(document, entry, task)]
+    return entry or default_loss(task), errors
+
+
+def _of_another_task(document: Document, entry: LossEntry, task: Task) -> RequestError:
+    path: Path = (*TRAINING, "loss")
+    fits = [loss.name for loss in LOSSES if task in loss.tasks]
+    message = (
+        f"{named(path)} {entry.name} is for {' and '.join(entry.tasks)}, but task is {task}; use one of "
+        f"{', '.join(fits)}."
+    )
+    usual = default_loss(task).name
+    return wrong(
+        path,
+        "conflict",
+        message,
+        got=look(document, path),
+        allowed=list(fits),
+        suggestion=usual,
+        fix=[replace(path, usual)],
+    )
 
 
 def _smoothing(document: Document) -> Errors:
-    path = (*_TRAINING, "labelSmoothing")
-    name, task, smoothing = _text(document, "loss", None), _task(document), look(document, path)
-    entry = find_loss(name if name is not None else _DEFAULT_LOSS[task] if task else "cross_entropy")
-    if entry is None or entry.name == "cross_entropy" or not isinstance(smoothing, int | float) or smoothing <= 0:
-        return
-    message = (
-        f"trainingConfig.labelSmoothing is {smoothing:g}, but only cross_entropy has it; the loss is {entry.name}."
-    )
-    yield wrong(path, "conflict", message, got=smoothing, fix=[remove(path)])
+    entry, _ = _loss_in_force(document)
+    smoothing = _number(document, "labelSmoothing")
+    if entry is not None and smoothing > 0 and not entry.label_smoothing:
+        path = (*TRAINING, "labelSmoothing")
+        able = " and ".join(loss.name for loss in LOSSES if loss.label_smoothing)
+        message = f"{named(path)} is {said(smoothing)}, but only {able} has it; the loss is {entry.name}."
+        yield wrong(path, "conflict", message, got=smoothing, fix=[remove(path)])
 
 
 def _precision(document: Document) -> Errors:
-    path = (*_TRAINING, "mixedPrecision")
-    if look(document, path) is True and look(document, (*_TRAINING, "precision")) == "fp32":
+    path = (*TRAINING, "mixedPrecision")
+    if look(document, path) is True and look(document, (*TRAINING, "precision")) == "fp32":
         message = 'trainingConfig.mixedPrecision is true beside precision "fp32"; say one or the other.'
         yield wrong(path, "conflict", message, got=True, suggestion="false", fix=[replace(path, False)])
 
 
 def _strategy(document: Document) -> Errors:
-    path = (*_TRAINING, "strategy")
-    devices = look(document, (*_TRAINING, "devices"), 1)
+    path = (*TRAINING, "strategy")
+    devices = look(document, (*TRAINING, "devices"), 1)
     if look(document, path) == "single" and isinstance(devices, int) and devices > 1:
         message = f"trainingConfig.strategy single uses one device, but devices is {devices}."
         allowed = ["auto", "ddp"]

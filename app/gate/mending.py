@@ -32,7 +32,8 @@ def _converted(value: Any, schema: Schema) -> Iterator[Any]:
     """``value`` read as each type that ``schema`` takes."""
     if isinstance(value, list) and len(value) == 1 and schema.get("type") != "array":
         value = value[0]
-    for kind in [branch.get("type") for branch in schema.get("anyOf", ())] or [schema.get("type")]:
+    for branch in schema.get("anyOf", [schema]):
+        kind = branch.get("type")
         if kind in ("integer", "number"):
             yield from _numbers(value, whole=kind == "integer")
         elif kind == "boolean":
@@ -40,7 +41,7 @@ def _converted(value: Any, schema: Schema) -> Iterator[Any]:
         elif kind == "string":
             yield from _texts(value)
         elif kind == "array":
-            yield from _lists(value, schema)
+            yield from _lists(value, branch)
 
 
 def _numbers(value: Any, *, whole: bool) -> Iterator[float]:
@@ -108,8 +109,8 @@ def _fitted_text(name: str, value: str, schema: Schema) -> Iterator[str]:
 
 
 def _fitted_number(value: float, schema: Schema) -> Iterator[float]:
-    # A share given in percent; a sign too many.
-    if schema.get("exclusiveMaximum") == 1 and value > 1:
+    # A share given in percent (2 is rather a slip than 2 %); a sign too many.
+    if schema.get("exclusiveMaximum") == 1 and value >= 5:
         yield value / 100
     if value < 0 and schema.get("exclusiveMinimum") == 0:
         yield -value

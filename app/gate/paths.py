@@ -229,7 +229,8 @@ def _latest_of_nothing(document: dict[str, Any]) -> Iterator[RequestError]:
     """Each job has a folder of its own: without a folder in common there is no latest checkpoint to go on from."""
     if look(document, RESUME) == LATEST and look(document, SAVE) is None:
         message = f'{named(RESUME)} is "latest", and there is no {named(SAVE)} to look for checkpoints in.'
-        yield wrong(RESUME, "conflict", message, got=LATEST, expected=f"a run's folder, or {named(SAVE)} beside it")
+        expected = f"a run's folder, or {named(SAVE)} beside it"
+        yield wrong(RESUME, "conflict", message, got=LATEST, expected=expected, fix=[remove(RESUME)])
 
 
 def _with(document: dict[str, Any], resolved: dict[Path, str]) -> dict[str, Any]:

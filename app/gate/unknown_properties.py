@@ -65,11 +65,11 @@ class UnknownProperties:
             return None
         optimizer = find_optimizer(self._name("optimizer", "AdamW"))
         schedule = find_schedule(self._name("scheduler", "cosine"))
-        if any(key in entry.arguments for entry in ([optimizer] if optimizer else OPTIMIZERS)):
+        if any(key in entry.argument_names for entry in ([optimizer] if optimizer else OPTIMIZERS)):
             return "trainingConfig", "optimizerArgs", key
-        if schedule and key in schedule.arguments:
+        if schedule and key in schedule.argument_names:
             return "trainingConfig", "schedulerArgs", key
-        if any(key in loss.arguments for loss in LOSSES):
+        if any(key in loss.argument_names for loss in LOSSES):
             return "trainingConfig", "lossArgs", key
         return None
 

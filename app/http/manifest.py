@@ -89,7 +89,7 @@ def capabilities(settings: Settings) -> dict[str, Any]:
                 "name": entry.name,
                 "learningRate": entry.learning_rate,
                 "weightDecay": entry.weight_decay,
-                "arguments": list(entry.arguments),
+                "arguments": list(entry.argument_names),
             }
             for entry in OPTIMIZERS
         ],
@@ -97,7 +97,7 @@ def capabilities(settings: Settings) -> dict[str, Any]:
             {
                 "name": entry.name,
                 "aliases": list(entry.aliases),
-                "arguments": list(entry.arguments),
+                "arguments": list(entry.argument_names),
                 "required": list(entry.required),
                 "unit": entry.unit,
             }
@@ -107,7 +107,7 @@ def capabilities(settings: Settings) -> dict[str, Any]:
             {
                 "name": entry.name,
                 "aliases": list(entry.aliases),
-                "arguments": list(entry.arguments),
+                "arguments": list(entry.argument_names),
                 "tasks": list(entry.tasks),
             }
             for entry in LOSSES

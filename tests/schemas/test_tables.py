@@ -13,7 +13,7 @@ def test_schedule_is_found_by_every_spelling(entry):
     for spelling in (entry.name, *entry.aliases):
         assert find_schedule(spelling) is entry
         assert find_schedule(spelling.upper()) is entry
-    assert set(entry.required) <= set(entry.arguments)
+    assert set(entry.required) <= set(entry.argument_names)
 
 
 @pytest.mark.parametrize("entry", LOSSES, ids=lambda entry: entry.name)

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from schemas.losses import LOSSES, LossEntry, Task, find_loss
+from schemas.losses import LOSSES, LossEntry, Task, default_loss, find_loss
 from schemas.training import TrainingConfig
 from trainer_core.arguments import Arguments, invalid
 from trainer_core.failure import Failure
 from trainer_core.loop.alignment import align_classes, align_values, one_tensor
 
 _POINTER = "/trainingConfig/lossArgs"
-_BY_TASK: dict[Task, str] = {"classification": "cross_entropy", "binary": "bce", "regression": "mse"}
 IGNORED = -100
 OWN = "model file"
 
@@ -52,11 +51,10 @@ def build_loss(
     if training.loss is None and model_file_loss is not None:
         _refuse_arguments(training)
         return Loss(OWN, _count_samples(model_file_loss))
-    name = training.loss or _BY_TASK[task]
-    entry = find_loss(name)
+    entry = find_loss(training.loss) if training.loss else default_loss(task)
     if entry is None:
         names = ", ".join(entry.name for entry in LOSSES)
-        raise invalid("/trainingConfig/loss", f"There is no loss {name!r}; there are: {names}.")
+        raise invalid("/trainingConfig/loss", f"There is no loss {training.loss!r}; there are: {names}.")
     if task not in entry.tasks:
         fitting = ", ".join(other.name for other in LOSSES if task in other.tasks)
         message = f"{entry.name} is a loss for {' and '.join(entry.tasks)}, and this task is {task}; take {fitting}."
@@ -72,38 +70,53 @@ def _refuse_arguments(training: TrainingConfig) -> None:
 
 
 def _build_named(entry: LossEntry, training: TrainingConfig, device: torch.device) -> Loss:
-    arguments = Arguments(entry.name, training.loss_args, entry.arguments, _POINTER)
-    if training.label_smoothing and entry.name != "cross_entropy":
-        message = f"Label smoothing is for cross_entropy only, and the loss is {entry.name}."
+    arguments = Arguments(entry, training.loss_args, _POINTER)
+    if training.label_smoothing and not entry.label_smoothing:
+        smoothing = ", ".join(other.name for other in LOSSES if other.label_smoothing)
+        message = f"Label smoothing is for {smoothing} only, and the loss is {entry.name}."
         raise invalid("/trainingConfig/labelSmoothing", message)
-    match entry.name:
-        case "cross_entropy":
-            ignored = arguments.whole("ignore_index", IGNORED, minimum=-(2**31))
-            weight = _weights(arguments, "weight", device)
-            function = _cross_entropy(weight, ignored, training.label_smoothing)
-            return Loss(entry.name, _of_tensors(function), ignored)
-        case "focal":
-            gamma = arguments.number("gamma", 2.0, minimum=0)
-            return Loss(entry.name, _of_tensors(_focal(gamma, _weights(arguments, "alpha", device))))
-        case "bce":
-            return Loss(entry.name, _of_tensors(_bce(_weights(arguments, "pos_weight", device))))
-        case "huber":
-            delta = arguments.number("delta", 1.0, above=0)
-            return Loss(entry.name, _of_tensors(_by_element(functional.huber_loss, delta=delta)))
-        case "l1":
-            return Loss(entry.name, _of_tensors(_by_element(functional.l1_loss)))
-        case _:
-            assert entry.name == "mse"
-            return Loss(entry.name, _of_tensors(_by_element(functional.mse_loss)))
+    return _BUILDERS[entry.name](arguments, training.label_smoothing, device)
 
 
-def _weights(arguments: Arguments, name: str, device: torch.device) -> Tensor | None:
+def _build_cross_entropy(arguments: Arguments, smoothing: float, device: torch.device) -> Loss:
+    ignored: int = arguments["ignore_index"]
+    function = _cross_entropy(_weights(arguments["weight"], device), ignored, smoothing)
+    return Loss("cross_entropy", _of_tensors(function), ignored)
+
+
+def _build_focal(arguments: Arguments, _smoothing: float, device: torch.device) -> Loss:
+    return Loss("focal", _of_tensors(_focal(arguments["gamma"], _weights(arguments["alpha"], device))))
+
+
+def _build_bce(arguments: Arguments, _smoothing: float, device: torch.device) -> Loss:
+    return Loss("bce", _of_tensors(_bce(_weights(arguments["pos_weight"], device))))
+
+
+def _build_mse(_arguments: Arguments, _smoothing: float, _device: torch.device) -> Loss:
+    return Loss("mse", _of_tensors(_by_element(functional.mse_loss)))
+
+
+def _build_l1(_arguments: Arguments, _smoothing: float, _device: torch.device) -> Loss:
+    return Loss("l1", _of_tensors(_by_element(functional.l1_loss)))
+
+
+def _build_huber(arguments: Arguments, _smoothing: float, _device: torch.device) -> Loss:
+    return Loss("huber", _of_tensors(_by_element(functional.huber_loss, delta=arguments["delta"])))
+
+
+_BUILDERS: dict[str, Callable[[Arguments, float, torch.device], Loss]] = {
+    "cross_entropy": _build_cross_entropy,
+    "focal": _build_focal,
+    "bce": _build_bce,
+    "mse": _build_mse,
+    "l1": _build_l1,
+    "huber": _build_huber,
+}
+
+
+def _weights(given: float | list[float] | None, device: torch.device) -> Tensor | None:
     """A number as a 0-d tensor, a list as a 1-d one."""
-    if arguments.get(name) is None:
-        return None
-    if isinstance(arguments.get(name), list | tuple):
-        return torch.tensor(arguments.numbers(name, minimum=0), device=device)
-    return torch.tensor(arguments.number(name, 1.0, minimum=0), device=device)
+    return None if given is None else torch.tensor(given, device=device)
 
 
 def _of_tensors(function: Callable[[Tensor, Tensor], SumAndCount]) -> Callable[[Any, Any], SumAndCount]:

@@ -61,9 +61,9 @@ def build_optimizer(
         _refuse_non_matrices(groups)
     kind = getattr(torch.optim, entry.name)
     takes = inspect.signature(kind).parameters
-    if training.weight_decay and "weight_decay" not in takes:
+    if training.weight_decay and not entry.takes_weight_decay:
         raise invalid("/trainingConfig/weightDecay", f"{entry.name} has no weight decay: leave weightDecay out.")
-    arguments = _read_arguments(entry, kind, training.optimizer_args)
+    arguments = Arguments(entry, training.optimizer_args, _POINTER).given
     if "fused" in takes and _can_fuse(groups, device):
         arguments["fused"] = True
     try:
@@ -139,32 +139,3 @@ def _can_fuse(groups: list[dict[str, Any]], device: torch.device) -> bool:
         for group in groups
         for _, parameter in group["params"]
     )
-
-
-def _read_arguments(entry: OptimizerEntry, kind: type, given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments in the types torch wants, judged by its own defaults; it checks few of them itself."""
-    arguments = Arguments(entry.name, given, entry.arguments, _POINTER)
-    parameters = inspect.signature(kind).parameters
-    return {name: _read_argument(arguments, name, parameters[name].default) for name in given}
-
-
-def _read_argument(arguments: Arguments, name: str, default: object) -> Any:
-    if isinstance(default, bool):
-        return arguments.flag(name, default)
-    if isinstance(default, tuple):
-        return _read_tuple(arguments, name, default)
-    if isinstance(default, int) and name.endswith("steps"):
-        return arguments.whole(name, minimum=1)
-    if isinstance(default, int | float):
-        return arguments.number(name, default)
-    return arguments.get(name)
-
-
-def _read_tuple(arguments: Arguments, name: str, default: tuple[float | None, ...]) -> tuple[float | None, ...]:
-    value = arguments.get(name)
-    if None in default and isinstance(value, list | tuple) and len(value) == len(default):
-        return tuple(value)
-    numbers = arguments.numbers(name)
-    if len(numbers) != len(default):
-        raise arguments.wrong(name, f"a list of {len(default)} numbers")
-    return tuple(numbers)

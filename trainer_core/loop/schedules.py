@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
-from schemas.schedules import SCHEDULES, ScheduleEntry, find_schedule
+from schemas.schedules import LARGEST_RATE, SCHEDULES, ScheduleEntry, find_schedule
 from schemas.training import TrainingConfig
 from trainer_core.arguments import Arguments, invalid
 
@@ -62,16 +62,14 @@ class PlateauSchedule(Schedule):
     def __init__(self, arguments: Arguments, learning_rate: float, warmup_steps: int) -> None:
         super().__init__(lambda _epoch: self._rate, "epoch", warmup_steps)
         self._rate = learning_rate
-        self._mode = arguments.choice("mode", "min", ("min", "max"))
-        self._factor = arguments.number("factor", 0.1, above=0)
-        if self._factor >= 1:
-            raise arguments.wrong("factor", "less than 1")
-        self._patience = arguments.whole("patience", 10)
-        self._threshold = arguments.number("threshold", 1e-4)
-        self._relative = arguments.choice("threshold_mode", "rel", ("rel", "abs")) == "rel"
-        self._cooldown = arguments.whole("cooldown", 0)
-        self._min_lr = arguments.number("min_lr", 0.0, minimum=0)
-        self._eps = arguments.number("eps", 1e-8, minimum=0)
+        self._mode: str = arguments["mode"]
+        self._factor: float = arguments["factor"]
+        self._patience: int = arguments["patience"]
+        self._threshold: float = arguments["threshold"]
+        self._relative = arguments["threshold_mode"] == "rel"
+        self._cooldown: int = arguments["cooldown"]
+        self._min_lr: float = arguments["min_lr"]
+        self._eps: float = arguments["eps"]
         self._best: float | None = None
         self._bad_epochs = 0
         self._cooling = 0
@@ -117,10 +115,7 @@ def build_schedule(training: TrainingConfig, learning_rate: float, total_steps: 
     Raises Failure ``input_invalid`` for an unknown name and for unknown, missing and wrong arguments.
     """
     entry = _entry(training.scheduler)
-    arguments = Arguments(entry.name, training.scheduler_args, entry.arguments, _POINTER)
-    for name in entry.required:
-        if name not in arguments:
-            raise invalid(f"{_POINTER}/{name}", f"{entry.name} needs the argument {name!r}.")
+    arguments = Arguments(entry, training.scheduler_args, _POINTER)
     warmup = _warmup_steps(entry, training, total_steps)
     if entry.name == "ReduceLROnPlateau":
         return PlateauSchedule(arguments, learning_rate, warmup)
@@ -142,9 +137,10 @@ def _warmup_steps(entry: ScheduleEntry, training: TrainingConfig, total_steps: i
     asked = training.warmup_steps
     if training.warmup_ratio is not None:
         asked = int(training.warmup_ratio * total_steps)
-    if entry.name == "OneCycleLR" and asked:
+    if entry.own_warmup and (training.warmup_steps or training.warmup_ratio):
         pointer = "/trainingConfig/" + ("warmupSteps" if training.warmup_ratio is None else "warmupRatio")
-        raise invalid(pointer, "OneCycleLR has a warm-up of its own: set schedulerArgs.pct_start instead.")
+        message = f"{entry.name} has a warm-up of its own: set schedulerArgs.{entry.own_warmup} instead."
+        raise invalid(pointer, message)
     if asked is not None:
         return min(asked, total_steps)
     return min(int(_WARMUP_SHARE * total_steps), _WARMUP_MOST) if entry.default_warmup else 0
@@ -155,13 +151,13 @@ def _constant(_arguments: Arguments, rate: float, _total: int) -> Curve:
 
 
 def _linear(arguments: Arguments, rate: float, total: int) -> Curve:
-    """LinearLR from 1 to ``end_factor``, here 0 when absent: torch's own default, 1, would be no decay."""
-    end = arguments.number("end_factor", 0.0, minimum=0, maximum=1)
+    """LinearLR from 1 to ``end_factor``."""
+    end: float = arguments["end_factor"]
     return lambda step: rate * (1 + (end - 1) * min(step, total) / total)
 
 
 def _polynomial(arguments: Arguments, rate: float, total: int) -> Curve:
-    power = arguments.number("power", 1.0, minimum=0)
+    power: float = arguments["power"]
     return lambda step: rate * (1 - min(step, total) / total) ** power
 
 
@@ -171,14 +167,14 @@ def _half_cosine(share: float) -> float:
 
 
 def _cosine(arguments: Arguments, rate: float, total: int) -> Curve:
-    low = arguments.number("eta_min", 0.0, minimum=0)
+    low: float = arguments["eta_min"]
     return lambda step: low + (rate - low) * _half_cosine(min(step, total) / total)
 
 
 def _warm_restarts(arguments: Arguments, rate: float, _total: int) -> Curve:
-    first = arguments.whole("T_0", minimum=1)
-    multiple = arguments.whole("T_mult", 1, minimum=1)
-    low = arguments.number("eta_min", 0.0, minimum=0)
+    first: int = arguments["T_0"]
+    multiple: int = arguments["T_mult"]
+    low: float = arguments["eta_min"]
 
     def curve(epoch: int) -> float:
         length = first
@@ -194,14 +190,14 @@ def _warm_restarts(arguments: Arguments, rate: float, _total: int) -> Curve:
 
 def _one_cycle(arguments: Arguments, rate: float, total: int) -> Curve:
     """Up to ``max_lr`` (the learning rate when absent), down, and on to almost nothing (Smith and Topin 2018)."""
-    top = arguments.number("max_lr", rate, above=0)
-    peak = arguments.number("pct_start", 0.3, minimum=0, maximum=1) * total - 1
-    start = top / arguments.number("div_factor", 25.0, above=0)
-    end = start / arguments.number("final_div_factor", 1e4, above=0)
-    is_cosine = arguments.choice("anneal_strategy", "cos", ("cos", "linear")) == "cos"
+    top: float = arguments["max_lr"] or rate
+    peak = arguments["pct_start"] * total - 1
+    start = top / arguments["div_factor"]
+    end = start / arguments["final_div_factor"]
+    is_cosine = arguments["anneal_strategy"] == "cos"
     last = float(total - 1)
     phases = [(peak, start, top), (last, top, end)]
-    if arguments.flag("three_phase", False):
+    if arguments["three_phase"]:
         phases = [(peak, start, top), (2 * peak, top, start), (last, start, end)]
 
     def curve(step: int) -> float:
@@ -218,20 +214,26 @@ def _one_cycle(arguments: Arguments, rate: float, total: int) -> Curve:
 
 
 def _steps(arguments: Arguments, rate: float, _total: int) -> Curve:
-    size = arguments.whole("step_size", minimum=1)
-    gamma = arguments.number("gamma", 0.1, minimum=0)
-    return lambda epoch: rate * gamma ** (epoch // size)
+    size: int = arguments["step_size"]
+    gamma: float = arguments["gamma"]
+    return lambda epoch: _decayed(rate, gamma, epoch // size)
 
 
 def _milestones(arguments: Arguments, rate: float, _total: int) -> Curve:
-    milestones = sorted(arguments.numbers("milestones", minimum=0))
-    gamma = arguments.number("gamma", 0.1, minimum=0)
-    return lambda epoch: rate * gamma ** bisect_right(milestones, epoch)
+    milestones: list[int] = sorted(arguments["milestones"])
+    gamma: float = arguments["gamma"]
+    return lambda epoch: _decayed(rate, gamma, bisect_right(milestones, epoch))
 
 
 def _exponential(arguments: Arguments, rate: float, _total: int) -> Curve:
-    gamma = arguments.number("gamma", 1.0, minimum=0)
-    return lambda epoch: rate * gamma**epoch
+    gamma: float = arguments["gamma"]
+    return lambda epoch: _decayed(rate, gamma, epoch)
+
+
+def _decayed(rate: float, gamma: float, times: int) -> float:
+    """rate * gamma ** times; a gamma above 1 ends at the largest rate that a request may name, not beyond all numbers."""
+    room = math.log(max(LARGEST_RATE / rate, 1.0))
+    return rate * math.pow(gamma, times) if times * math.log(gamma) <= room else max(rate, LARGEST_RATE)
 
 
 _CURVES: dict[str, Callable[[Arguments, float, int], Curve]] = {

@@ -196,9 +196,9 @@ def test_every_loss_of_the_table_can_be_built() -> None:
     [
         ("regression", {"loss": "mean_squares"}, "/loss", "there are: cross_entropy"),
         ("regression", {"loss": "bce"}, "/loss", "take mse, l1, huber"),
-        ("regression", {"loss": "huber", "lossArgs": {"delta": 0}}, "/lossArgs/delta", "more than 0"),
+        ("regression", {"loss": "huber", "lossArgs": {"delta": 0}}, "/lossArgs/delta", "greater than 0"),
         ("classification", {"lossArgs": {"weights": [1]}}, "/lossArgs/weights", "did you mean weight?"),
-        ("classification", {"lossArgs": {"weight": [1, 2, "3"]}}, "/lossArgs/weight", "a list of numbers"),
+        ("classification", {"lossArgs": {"weight": [1, 2, "3"]}}, "/lossArgs/weight", "a list of at least one item"),
         ("classification", {"lossArgs": {"weight": [1, 2]}}, "/lossArgs/weight", "the model has 4 outputs"),
         (
             "classification",
