@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from ulid import ULID
@@ -25,7 +25,7 @@ from app.worker_log import LogTail, read_tail
 from schemas.events import Event
 from schemas.job import ALLOWED_ACTIONS, TERMINAL, JobPage, JobState, JobView
 from schemas.plan import Plan
-from schemas.problems import NextAction
+from schemas.problems import NextAction, RequestError
 
 Until = Literal["terminal", "state", "epoch"]
 
@@ -46,10 +46,12 @@ class Workers(Protocol):
 
 @dataclass(frozen=True)
 class Submitted:
-    """A job that is durable; ``new`` is False when its idempotency key had named it before."""
+    """A job that is durable; ``new`` is False when its idempotency key had named it before. ``warnings`` say what in its
+    input has no effect."""
 
     row: JobRow
     new: bool
+    warnings: list[RequestError] = field(default_factory=list)
 
 
 class Service:
@@ -100,7 +102,7 @@ class Service:
         finally:
             if not accepted:
                 remove_job_folder(jobs, job_id)
-        return Submitted(row, accepted)
+        return Submitted(row, accepted, admitted.warnings)
 
     def _new_job(self, job_id: str, admitted: Admitted, key: str | None) -> NewJob:
         return NewJob(
@@ -141,10 +143,11 @@ class Service:
             raise Refusal("job_not_found", detail, next_action=NextAction(operation="list_jobs"))
         return row
 
-    async def view(self, row: JobRow) -> JobView:
-        """The job as clients see it."""
+    async def view(self, row: JobRow, warnings: Sequence[RequestError] = ()) -> JobView:
+        """The job as clients see it, with the ``warnings`` of its submission when this answers it."""
         position = await asyncio.to_thread(self._store.position, row.job_id) if row.state == "queued" else None
-        return view_of(row, position)
+        view = view_of(row, position)
+        return view.model_copy(update={"warnings": list(warnings)}) if warnings else view
 
     async def jobs(
         self, states: Sequence[JobState], label: tuple[str, str] | None, cursor: str | None, limit: int

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from schemas.base import Document
-from schemas.problems import NextAction
+from schemas.problems import NextAction, RequestError
 
 JobState = Literal[
     "queued", "preparing", "running", "finalizing", "cancelling", "succeeded", "early_stopped", "failed", "cancelled"
@@ -79,6 +79,10 @@ class JobView(Document):
     allowed_actions: list[str]
     links: dict[str, str]
     next_action: NextAction | None = None
+    warnings: Annotated[
+        list[RequestError] | None,
+        Field(description="In the answer to a submission: what in its input has no effect, each with its fix."),
+    ] = None
 
 
 class JobPage(Document):

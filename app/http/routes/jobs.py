@@ -30,7 +30,7 @@ _JOB = {"model": JobView, "content": {"application/json": {"example": VIEW}}}
 async def create_job(service: Services, body: Body, key: Key) -> JSONResponse:
     """Accept a job and answer at once. Lost the answer? Send it again with the same Idempotency-Key."""
     submitted = await service.submit(body, key)
-    return job_answer(await service.view(submitted.row), 202)
+    return job_answer(await service.view(submitted.row, submitted.warnings), 202)
 
 
 @router.get(

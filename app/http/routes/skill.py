@@ -75,7 +75,7 @@ async def invoke_skill(
     row = await service.wait(submitted.row.job_id, "terminal", None, wish.seconds)
     payload = await service.payload(row)
     if payload is None:
-        return job_answer(await service.view(row), 202, headers)
+        return job_answer(await service.view(row, submitted.warnings), 202, headers)
     return JSONResponse(payload, headers={**headers, "Location": f"/v1/jobs/{row.job_id}"})
 
 

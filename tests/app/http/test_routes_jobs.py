@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from app.gate.patches import apply
 from app.supervision.payload import check
 from schemas.job import JobPage, JobView
 from tests.app.listening import FAILS, SKILL, WHOLE, Listening, check_problem, listening
@@ -53,6 +54,29 @@ def test_a_job_from_acceptance_to_result(service: Listening):
     assert payload.status_code == 200
     assert check(payload.json()) == []
     assert (payload.json()["status"], payload.json()["jobId"]) == ("success", view.job_id)
+
+
+def test_the_answer_to_a_submission_says_what_is_in_vain_and_how_to_leave_it_out(service: Listening):
+    document = {**service.model(RUNS), "trackingConfig": {"mlflow": True, "experiment": "trees"}}
+    document["dataConfig"] = {**document["dataConfig"], "target": "y"}
+    answer = service.client.post("/v1/jobs", json=document)
+    view = JobView.model_validate(answer.json())
+    assert view.warnings is not None
+    assert [warning.pointer for warning in view.warnings] == [
+        "/dataConfig/target",
+        "/trackingConfig/mlflow",
+        "/trackingConfig/experiment",
+    ]
+    for warning in view.warnings:
+        assert warning.fix
+        document = apply(document, warning.fix)
+    service.client.post(f"/v1/jobs/{view.job_id}/cancel")
+    again = service.client.post("/v1/jobs", json=document).json()
+    assert "warnings" not in again
+    assert "warnings" not in service.client.get(f"/v1/jobs/{view.job_id}").json()
+    service.client.post(f"/v1/jobs/{again['jobId']}/cancel")
+    for job_id in (view.job_id, again["jobId"]):
+        service.settled(job_id)
 
 
 def test_a_wait_ends_at_its_time_and_leaves_the_job_alone(service: Listening):
