@@ -32,6 +32,7 @@ PROBLEMS: dict[str, ProblemEntry] = {
     "job_not_found": ProblemEntry(404, "No such job", False, "use_other_operation"),
     "method_not_allowed": ProblemEntry(405, "Method not allowed", False, "use_other_operation"),
     "not_acceptable": ProblemEntry(406, "No such form of answer", False, "modify_and_retry"),
+    "request_timeout": ProblemEntry(408, "The request came too slowly", True, "retry_unchanged"),
     "action_not_allowed": ProblemEntry(409, "Not possible in this state", False, "use_other_operation"),
     "body_too_large": ProblemEntry(413, "The body is too large", False, "modify_and_retry"),
     "unsupported_media_type": ProblemEntry(415, "Not a JSON body", False, "modify_and_retry"),

@@ -13,6 +13,7 @@ from ulid import ULID
 
 from app.followers import Followers
 from app.gate.gate import Admitted, Depth, Gate
+from app.gate.spellings import closest
 from app.job_folder import make_job_folder, remove_job_folder
 from app.job_view import next_action_of, view_of
 from app.planning import plan_of
@@ -31,6 +32,8 @@ Until = Literal["terminal", "state", "epoch"]
 
 LONGEST_WAIT = 60.0
 _PAGE = 1000
+# Of the newest jobs, those in which a mistyped id is looked for.
+_SUGGESTED_FROM = 200
 _STATE_EVENTS = frozenset({"job.started", "run.finalizing", "job.cancelling", "attempt.failed", "job.completed"})
 
 
@@ -139,9 +142,18 @@ class Service:
         """The stored job. Raises Refusal (404) when there is none."""
         row = await asyncio.to_thread(self._store.get, job_id)
         if row is None:
-            detail = f"There is no job {job_id[:80]!r} here. List them with GET /v1/jobs."
-            raise Refusal("job_not_found", detail, next_action=NextAction(operation="list_jobs"))
+            raise await asyncio.to_thread(self._no_such_job, job_id)
         return row
+
+    def _no_such_job(self, job_id: str) -> Refusal:
+        known = [row.job_id for row in self._store.list(limit=_SUGGESTED_FROM)]
+        near = closest(job_id, known, cutoff=0.8)
+        detail = f"There is no job {job_id[:80]!r} here."
+        if near is None:
+            move, hint = NextAction(operation="list_jobs"), " List them with GET /v1/jobs."
+        else:
+            move, hint = NextAction(operation="get_job", arguments={"jobId": near}), f" The nearest is {near}."
+        return Refusal("job_not_found", detail + hint, next_action=move)
 
     async def view(self, row: JobRow, warnings: Sequence[RequestError] = ()) -> JobView:
         """The job as clients see it, with the ``warnings`` of its submission when this answers it."""

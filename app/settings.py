@@ -30,6 +30,8 @@ class Settings:
     cancel_grace_seconds: float = 20.0
     keep_alive_seconds: float = 15.0
     max_body_bytes: int = 1024 * 1024
+    head_seconds: float = 20.0
+    body_seconds: float = 30.0
     max_queued_jobs: int = 10_000
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
 

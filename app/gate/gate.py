@@ -23,7 +23,7 @@ from app.problems import Refusal
 from app.settings import Settings
 from schemas.data import FORMATS, DataFormat
 from schemas.engines import ENGINES, EngineName
-from schemas.problems import RequestError
+from schemas.problems import NextAction, RequestError
 from schemas.request import TrainingRequest
 
 Depth = Literal["schema", "paths"]
@@ -161,7 +161,10 @@ def refusal(found: Examined) -> Refusal:
     places = ", ".join(dict.fromkeys(error.pointer or "the body" for error in found.errors[:5]))
     more = f" and {count - 5} more" if count > 5 else ""
     detail = f"{count} {'thing is' if count == 1 else 'things are'} wrong with the input ({places}{more}). Nothing was queued."
-    return Refusal("input_invalid", detail, errors=found.errors, suggested_input=found.suggested_input)
+    move = NextAction(operation="plan_training" if found.suggested_input is None else "create_job")
+    return Refusal(
+        "input_invalid", detail, errors=found.errors, suggested_input=found.suggested_input, next_action=move
+    )
 
 
 def _placed(error: RequestError, base: Path) -> RequestError:

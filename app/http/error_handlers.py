@@ -16,7 +16,7 @@ from app.problems import PROBLEMS, Refusal
 from app.store.interface import StoreUnavailable
 from schemas.problems import NextAction, RequestError
 
-_log = logging.getLogger("uvicorn.error")
+_log = logging.getLogger(__name__)
 
 
 def install(app: FastAPI) -> None:

@@ -4,12 +4,14 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
+from app.http.connection import Connection
 from app.instance import Instance
 from app.service import Service
 from app.settings import Settings
@@ -24,11 +26,15 @@ _LOGGING: dict[str, Any] = {
     "disable_existing_loggers": False,
     "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain", "stream": "ext://sys.stderr"}},
-    "loggers": {name: {"handlers": ["stderr"], "level": "INFO", "propagate": False} for name in ("uvicorn", "app")},
+    "loggers": {
+        name: {"handlers": ["stderr"], "level": level, "propagate": False}
+        # uvicorn tells at length how it starts and ends; one line of ours does.
+        for name, level in (("uvicorn", "WARNING"), ("app", "INFO"))
+    },
 }
 
 
-_log = logging.getLogger("uvicorn.error")
+_log = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
@@ -42,6 +48,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 ws="none",
+                http=partial(Connection, head_seconds=settings.head_seconds, body_seconds=settings.body_seconds),  # type: ignore[arg-type]
                 timeout_graceful_shutdown=_STOP_SECONDS,
             )
         )

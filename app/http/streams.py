@@ -17,7 +17,7 @@ NDJSON = "application/x-ndjson"
 # A client that takes nothing for so long is dropped; the operating system then frees its connection.
 SEND_SECONDS = 30.0
 
-_log = logging.getLogger("uvicorn.error")
+_log = logging.getLogger(__name__)
 
 
 class Stream(StreamingResponse):

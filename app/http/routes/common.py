@@ -1,8 +1,10 @@
 """What the routes share: the service, the raw body, headers, and how errors look in the documentation."""
 
+import asyncio
+import hashlib
 from typing import Annotated, Any, cast
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from starlette.requests import ClientDisconnect
@@ -28,7 +30,7 @@ Services = Annotated[Service, Depends(_service)]
 
 
 async def _body(request: Request) -> bytes:
-    """The raw body. Raises Refusal (413, 415) before reading more than the service takes."""
+    """The raw body. Raises Refusal (408, 413, 415) before reading more, or for longer, than the service does."""
     limit = _service(request).settings.max_body_bytes
     kind, _, parameters = request.headers.get("content-type", "application/json").lower().partition(";")
     charset = parameters.partition("charset=")[2].strip(' "') or "utf-8"
@@ -38,16 +40,23 @@ async def _body(request: Request) -> bytes:
     if not json_like or charset not in ("utf-8", "utf8") or "content-encoding" in request.headers:
         detail = f"The body is sent as {request.headers.get('content-type', 'encoded content')[:100]!r}; send application/json in UTF-8, not compressed."
         raise Refusal("unsupported_media_type", detail)
-    body = bytearray()
+    seconds = _service(request).settings.body_seconds
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                raise Refusal(
-                    "body_too_large", f"The body is larger than {limit} bytes.", headers={"Connection": "close"}
-                )
+        async with asyncio.timeout(seconds):
+            return await _read(request, limit)
+    except TimeoutError:
+        detail = f"The body did not arrive whole within {seconds:g} s."
+        raise Refusal("request_timeout", detail, headers={"Connection": "close"}) from None
     except ClientDisconnect:
         raise Refusal("bad_request", "The connection broke before the body was complete.") from None
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise Refusal("body_too_large", f"The body is larger than {limit} bytes.", headers={"Connection": "close"})
     return bytes(body)
 
 
@@ -97,6 +106,16 @@ def request_body() -> dict[str, Any]:
             "content": {"application/json": {"schema": {"anyOf": either}, "examples": examples}},
         }
     }
+
+
+def unless_known(content: bytes, media_type: str, if_none_match: str | None) -> Response:
+    """A document with its ``ETag``; 304 without it for a client whose If-None-Match names the same."""
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+    known = {part.strip().removeprefix("W/") for part in (if_none_match or "").split(",")}
+    if known & {tag, "*"}:
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=media_type, headers=headers)
 
 
 def job_answer(view: JobView, status: int, headers: dict[str, str] | None = None) -> JSONResponse:

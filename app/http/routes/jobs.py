@@ -25,7 +25,7 @@ _JOB = {"model": JobView, "content": {"application/json": {"example": VIEW}}}
     status_code=202,
     response_model=None,
     openapi_extra=request_body(),
-    responses={202: {**_JOB, "description": "Durable from now on."}, **problems(400, 401, 413, 415, 422, 429)},
+    responses={202: {**_JOB, "description": "Durable from now on."}, **problems(400, 401, 408, 413, 415, 422, 429)},
 )
 async def create_job(service: Services, body: Body, key: Key) -> JSONResponse:
     """Accept a job and answer at once. Lost the answer? Send it again with the same Idempotency-Key."""

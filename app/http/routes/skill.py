@@ -1,6 +1,5 @@
 """The skill: invoke it, plan it, read about it."""
 
-import hashlib
 import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
@@ -13,7 +12,7 @@ from app.gate.gate import Depth
 from app.gate.request_schema import load
 from app.http.manifest import DESCRIPTION, PATH, manifest
 from app.http.negotiation import choose, preference
-from app.http.routes.common import Body, Key, Services, bearer, job_answer, problems, request_body
+from app.http.routes.common import Body, Key, Services, bearer, job_answer, problems, request_body, unless_known
 from app.http.routes.examples import PAYLOAD, PLAN, VIEW
 from app.http.streams import SSE, Stream, message, server_sent
 from app.service import Service
@@ -23,6 +22,7 @@ from schemas.result import JobPayload
 
 router = APIRouter(tags=["skill"], dependencies=[Security(bearer)])
 
+IfNoneMatch = Annotated[str | None, Header(description="The ETag of the document that the client has.")]
 SchemaName = Literal["input", "output", "event", "problem", "plan"]
 
 
@@ -43,7 +43,7 @@ SchemaName = Literal["input", "output", "event", "problem", "plan"]
             "description": "Still running when the wait ended; it goes on. Do what nextAction says.",
             "content": {"application/json": {"example": VIEW}},
         },
-        **problems(400, 401, 406, 413, 415, 422, 429),
+        **problems(400, 401, 406, 408, 413, 415, 422, 429),
     },
 )
 async def invoke_skill(
@@ -99,7 +99,7 @@ async def _to_the_result(service: Service, job_id: str) -> AsyncIterator[str]:
             "description": "The verdict; blocked is an answer too.",
             "content": {"application/json": {"example": PLAN}},
         },
-        **problems(400, 401, 413, 415),
+        **problems(400, 401, 408, 413, 415),
     },
 )
 async def plan_training(
@@ -119,10 +119,17 @@ async def list_skills() -> dict[str, Any]:
     return {"skills": [{"name": SKILL, "description": DESCRIPTION, "url": PATH}]}
 
 
-@router.get(PATH, operation_id="get_skill", summary="The skill's manifest", responses=problems(401))
-async def get_skill(service: Services) -> dict[str, Any]:
+@router.get(
+    PATH,
+    operation_id="get_skill",
+    summary="The skill's manifest",
+    response_model=None,
+    responses={304: {"description": "The manifest has not changed."}, **problems(401)},
+)
+async def get_skill(service: Services, if_none_match: IfNoneMatch = None) -> Response:
     """Name, description, schemas, operations, examples and limits."""
-    return manifest(service.settings)
+    content = json.dumps(manifest(service.settings), ensure_ascii=False).encode()
+    return unless_known(content, "application/json", if_none_match)
 
 
 @router.get(
@@ -138,13 +145,8 @@ async def get_skill(service: Services) -> dict[str, Any]:
 )
 async def get_skill_schema(
     name: Annotated[SchemaName, Path(description="Which document the schema is of.")],
-    if_none_match: Annotated[str | None, Header(description="The ETag of the schema that the client has.")] = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Schema of the input, the output, an event, a problem or a plan."""
     content = json.dumps(load(name), ensure_ascii=False).encode()
-    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {"ETag": tag, "Cache-Control": "no-cache"}
-    known = {part.strip().removeprefix("W/") for part in (if_none_match or "").split(",")}
-    if known & {tag, "*"}:
-        return Response(status_code=304, headers=headers)
-    return Response(content, media_type="application/schema+json", headers=headers)
+    return unless_known(content, "application/schema+json", if_none_match)
