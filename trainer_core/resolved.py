@@ -1,6 +1,7 @@
 """The request with everything filled in that the worker chose: what a run is, as a request that can be made again."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, cast
 
 from schemas.data import DataFormat
@@ -12,26 +13,39 @@ from schemas.request import TrainingRequest
 _ENGINE, _FORMAT = "/engine", "/dataConfig/format"
 
 
+@dataclass(frozen=True)
+class Unsaid:
+    """A choice for which a request has no word (``name`` is ours): it stands among the chosen, and its place in the
+    resolved request stays empty, which means it. Without a name: a setting whose place another choice takes."""
+
+    name: str | None = None
+
+
 def fill_in(
     request: TrainingRequest, choices: dict[str, Any], further: Iterable[Idle] = ()
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The request as JSON with every one of ``choices`` (JSON pointer -> value) set, and those that it had left open.
+    """The request as JSON with every one of ``choices`` (JSON pointer -> value or ``Unsaid``) made, and those that it had
+    left open. Posted, it is taken, and means the same run.
 
-    What has no effect (by engine and format, which are among the choices, and ``further`` settings) is left out, unless it
-    is a choice: nobody reads there what never ran.
+    What has no effect (by engine and format, which are among the choices, beside what was chosen, and ``further``
+    settings) is left out, unless it is a choice: nobody reads there what never ran.
     """
-    whole: dict[str, Any] = request.to_json()
-    resolved = without(whole, (idle.pointer for idle in _idle(whole, choices, further)))
+    filled: dict[str, Any] = request.to_json()
     chosen = {}
     for pointer, value in choices.items():
         *folders, name = pointer.removeprefix("/").split("/")
-        place = resolved
+        place = filled
         for folder in folders:
             place = place.setdefault(folder, {})
-        if name not in place or place[name] != value:
-            chosen[pointer] = value
-        place[name] = value
-    return resolved, chosen
+        said = value.name if isinstance(value, Unsaid) else value
+        if said is not None and (name not in place or place[name] != said):
+            chosen[pointer] = said
+        if isinstance(value, Unsaid):
+            place.pop(name, None)
+        else:
+            place[name] = value
+    idle = (idle.pointer for idle in _idle(filled, choices, further) if idle.pointer not in choices)
+    return without(filled, idle), chosen
 
 
 def idle_alerts(request: TrainingRequest, choices: dict[str, Any], further: Iterable[Idle] = ()) -> list[Alert]:

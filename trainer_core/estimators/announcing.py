@@ -8,7 +8,7 @@ from trainer_core.channel import Channel
 from trainer_core.estimators.material import Material
 from trainer_core.estimators.one_fit import idle_in_one_fit, unused_loss
 from trainer_core.estimators.run import Run
-from trainer_core.resolved import fill_in, idle_alerts
+from trainer_core.resolved import Unsaid, fill_in, idle_alerts
 
 
 def announce(request: TrainingRequest, material: Material, run: Run, channel: Channel) -> None:
@@ -37,7 +37,7 @@ def _choices(material: Material, run: Run, loss: str) -> dict[str, Any]:
         "/engine": "sklearn",
         "/dataConfig/format": material.data.format,
         "/trainingConfig/task": material.data.task,
-        "/trainingConfig/loss": loss,
+        "/trainingConfig/loss": Unsaid(loss),
         "/trainingConfig/epochs": run.epochs,
         "/trainingConfig/devices": 1,
         "/checkpointConfig/monitor": run.best.monitor,

@@ -9,7 +9,7 @@ from schemas.events import Alert, ModelLoaded, RunResolved
 from trainer_core.loop.material import Material, Sizes, Surroundings
 from trainer_core.loop.optimizers import default_weight_decay
 from trainer_core.loop.schedules import Schedule
-from trainer_core.resolved import fill_in, idle_alerts
+from trainer_core.resolved import Unsaid, fill_in, idle_alerts
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -47,9 +47,10 @@ def _choices(
         "/trainingConfig/learningRate": learning_rate,
         "/trainingConfig/weightDecay": default_weight_decay(training),
         "/trainingConfig/warmupSteps": schedule.warmup_steps,
+        "/trainingConfig/warmupRatio": Unsaid(),
         "/trainingConfig/precision": material.precision.name,
         "/trainingConfig/task": material.data.task,
-        "/trainingConfig/loss": material.loss.name,
+        "/trainingConfig/loss": Unsaid(material.loss.name) if material.loss.is_own else material.loss.name,
         "/trainingConfig/devices": world,
         "/trainingConfig/strategy": "ddp" if world > 1 else "single",
         "/resources/threads": sizes.threads,
