@@ -23,6 +23,7 @@ from app.settings import Settings
 from app.store.interface import IllegalTransition, JobRow, KeyConflict, NewJob, Store
 from app.supervision.payload import check
 from app.worker_log import LogTail, read_tail
+from schemas.engines import ENGINES
 from schemas.events import Event
 from schemas.job import ALLOWED_ACTIONS, TERMINAL, JobPage, JobState, JobView
 from schemas.plan import Plan
@@ -114,7 +115,7 @@ class Service:
             input_sha256=_hash_of(admitted.input),
             engine=admitted.engine,
             labels=admitted.request.labels,
-            devices=admitted.request.training_config.devices or 1,
+            devices=(admitted.request.training_config.devices or 1) if ENGINES[admitted.engine].uses_gpu else 1,
             idempotency_key=key,
             model_sha256=hashlib.sha256(admitted.source.content).hexdigest(),
             git_commit=revision_of(self.settings.workspace),

@@ -38,7 +38,8 @@ class Settings:
     @staticmethod
     def from_environment(overrides: Mapping[str, str] = MappingProxyType({})) -> "Settings":
         """Defaults, overridden by ``PT_HOME``, ``PT_WORKSPACE``, ``PT_HOST``, ``PT_PORT``, ``PT_DEVICES``,
-        ``PT_SLOTS``, ``PT_MLFLOW_URI`` (``off`` for no MLflow) and ``PT_ALLOWED_HOSTS`` (names beside loopback), and these by ``overrides``, under the same names.
+        ``PT_SLOTS`` (jobs at once on the CPU; a GPU has one), ``PT_MLFLOW_URI`` (``off`` for no MLflow) and
+        ``PT_ALLOWED_HOSTS`` (names beside loopback), and these by ``overrides``, under the same names.
         Raises ValueError naming a variable that is wrong."""
         said = {**os.environ, **overrides}
         home = Path(said.get("PT_HOME") or user_data_path("pytorch-trainer", appauthor=False)).expanduser().resolve()

@@ -21,6 +21,7 @@ environment:
   PT_URL        the service to speak to (default: the one that runs on PT_HOME)
   PT_TOKEN      its token (default: read from PT_HOME)
   PT_HOST, PT_PORT, PT_DEVICES, PT_SLOTS, PT_MLFLOW_URI   see: pytorch-trainer serve --help
+  PT_ALLOWED_HOSTS   names beside loopback that clients may call the service by (default: none)
 
 example: pytorch-trainer run request.json > payload.json"""
 
@@ -91,7 +92,7 @@ def _add_service_commands(add: Adder) -> None:
     serve.add_argument("--host", help="address to listen on (PT_HOST, default 127.0.0.1)")
     serve.add_argument("--port", type=_port, help="port to listen on, 0 for a free one (PT_PORT, default 8000)")
     serve.add_argument("--devices", help="auto, cpu, or a list such as cuda:0,cuda:1 (PT_DEVICES, default auto)")
-    serve.add_argument("--slots", type=_positive, help="jobs that may run at once on each device (PT_SLOTS, default 1)")
+    serve.add_argument("--slots", type=_positive, help="jobs that may run at once on the CPU; a GPU has one (PT_SLOTS, default 1)")
     serve.add_argument("--mlflow-uri", metavar="URI", help="MLflow store, or off (PT_MLFLOW_URI, default in the home)")
     serve.add_argument("--no-auth", action="store_true", help="ask for no token; only on a loopback address")
     token = add("token", "documents:token", "print the service's token", "pytorch-trainer token --path")

@@ -99,8 +99,8 @@ class Store(Protocol):
     def claim(self, job_id: str, assigned: Sequence[str]) -> JobRow | None:
         """Take a queued job for a new attempt (queued to preparing, attempt + 1), or None when it is taken or gone."""
 
-    def queue(self, limit: int) -> Sequence[JobRow]:
-        """Queued jobs, oldest first."""
+    def queue(self, limit: int, *, only: Sequence[str] = (), but: Sequence[str] = ()) -> Sequence[JobRow]:
+        """Queued jobs, oldest first: of the engines ``only``, when there are any, and of none of the engines ``but``."""
 
     def active(self) -> Sequence[JobRow]:
         """Jobs that have a worker, or had one when the service died."""

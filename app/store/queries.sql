@@ -62,7 +62,12 @@ ORDER BY number DESC
 LIMIT :limit;
 
 -- name: oldest
-SELECT * FROM job WHERE state IN (SELECT value FROM json_each(:states)) ORDER BY number LIMIT :limit;
+SELECT * FROM job
+WHERE state IN (SELECT value FROM json_each(:states))
+  AND (:only = '[]' OR engine IN (SELECT value FROM json_each(:only)))
+  AND engine NOT IN (SELECT value FROM json_each(:but))
+ORDER BY number
+LIMIT :limit;
 
 -- name: position
 SELECT count(*) FROM job AS ahead

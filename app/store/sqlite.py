@@ -85,15 +85,16 @@ class SqliteStore:
             count: int = connection.execute(_SQL["position"], {"job_id": job_id}).fetchone()[0]
             return count
 
-    def queue(self, limit: int) -> Sequence[JobRow]:
-        """Queued jobs, oldest first."""
+    def queue(self, limit: int, *, only: Sequence[str] = (), but: Sequence[str] = ()) -> Sequence[JobRow]:
+        """Queued jobs, oldest first: of the engines ``only``, when there are any, and of none of the engines ``but``."""
+        engines = {"only": to_text(list(only)), "but": to_text(list(but))}
         with self._database.reading() as connection:
-            return _all(connection, "oldest", states='["queued"]', limit=limit)
+            return _all(connection, "oldest", states='["queued"]', limit=limit, **engines)
 
     def active(self) -> Sequence[JobRow]:
         """Jobs that have a worker, or had one when the service died; oldest first."""
         with self._database.reading() as connection:
-            return _all(connection, "oldest", states=_ACTIVE, limit=-1)
+            return _all(connection, "oldest", states=_ACTIVE, limit=-1, only="[]", but="[]")
 
     def claim(self, job_id: str, assigned: Sequence[str]) -> JobRow | None:
         """Take a queued job for a new attempt, or None when it is taken or gone."""

@@ -1,4 +1,4 @@
-"""Slots: which devices are free. One job per GPU; on a machine without GPUs, a number of jobs at a time."""
+"""Slots: which devices are free. One job per GPU, and a number of jobs at a time on the CPU."""
 
 from collections.abc import Sequence
 
@@ -6,20 +6,26 @@ _CPU = "cpu"
 
 
 class Slots:
-    """Devices given to jobs and taken back. A job that asks for several GPUs gets all of them or none."""
+    """Devices given to jobs and taken back. A job that asks for several GPUs gets all of them or none. On the CPU run jobs
+    that use no GPU, and where there is no GPU, all."""
 
     def __init__(self, devices: Sequence[str], cpu_slots: int) -> None:
         self._gpus = [device for device in devices if device != _CPU]
         self._free = list(self._gpus)
-        self._free_cpu = 0 if self._gpus else cpu_slots
+        self._free_cpu = cpu_slots
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether jobs that use GPUs and jobs that do not wait for different things."""
+        return bool(self._gpus)
 
     def most(self) -> int | None:
-        """The most devices a job can ask for; None without GPUs: ranks on a CPU share its one slot."""
+        """The most devices a job that uses GPUs can ask for; None without GPUs: ranks on a CPU share its one slot."""
         return len(self._gpus) or None
 
-    def take(self, count: int) -> tuple[str, ...] | None:
+    def take(self, count: int, uses_gpu: bool = True) -> tuple[str, ...] | None:
         """Devices for a job of ``count`` ranks, or None while too few are free."""
-        if self._gpus:
+        if self._gpus and uses_gpu:
             if len(self._free) < count:
                 return None
             taken, self._free = tuple(self._free[:count]), self._free[count:]

@@ -6,6 +6,8 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -21,17 +23,32 @@ from app.supervision.slots import Slots
 from app.supervision.verdict import training_error
 from app.supervision.worker_process import WorkerProcess, clear
 from schemas.assignment import Outcome
+from schemas.engines import ENGINES
 from schemas.events import JobCancelling
 from schemas.job import TERMINAL
 from schemas.problems import PatchOperation
 
-WORKER_COMMAND = (sys.executable, "-m", "trainer_core.worker")
+WORKER_COMMAND = (sys.executable, "-m", "trainer_core.warden")
 
 _THREADS = 8
 _RETRY_SECONDS = 1.0
 _CANCELLED = ("cancelled", "A client asked for it.")
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Jobs that wait for the same devices: those of the engines ``only`` (of all, when empty), but for those of ``but``."""
+
+    uses_gpu: bool
+    only: tuple[str, ...] = ()
+    but: tuple[str, ...] = ()
+
+
+_ON_CPU = tuple(name for name, engine in ENGINES.items() if not engine.uses_gpu)
+_ONE_LINE = (_Line(uses_gpu=True),)
+_TWO_LINES = (_Line(uses_gpu=True, but=_ON_CPU), _Line(uses_gpu=False, only=_ON_CPU))
 
 
 class Supervisor:
@@ -49,6 +66,7 @@ class Supervisor:
         self._followers = followers
         self._command = command
         self._slots = Slots(settings.devices, settings.slots)
+        self._lines = _TWO_LINES if self._slots.has_gpus else _ONE_LINE
         self._attempts: dict[str, Attempt] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
@@ -112,26 +130,27 @@ class Supervisor:
             await self._news.wait()
             self._news.clear()
             try:
-                while await self._begin_oldest():
-                    pass
+                for line in self._lines:
+                    while await self._begin_oldest(line):
+                        pass
             except StoreUnavailable as error:
                 _log.warning("The queue waits %g s: %s", _RETRY_SECONDS, error)
                 asyncio.get_running_loop().call_later(_RETRY_SECONDS, self.wake)
 
-    async def _begin_oldest(self) -> bool:
-        """Begin with the oldest queued job; False when there is none, or no device for it.
+    async def _begin_oldest(self, line: _Line) -> bool:
+        """Begin with the oldest queued job of ``line``; False when there is none, or no device for it.
 
-        It is never overtaken: a job that asks for many devices would otherwise wait for ever behind small ones.
+        None of its line overtakes it: a job that asks for many devices would otherwise wait for ever behind small ones.
         """
-        queued = await self._thread(self._store.queue, 1)
+        queued = await self._thread(partial(self._store.queue, 1, only=line.only, but=line.but))
         if not queued:
             return False
         row, most = queued[0], self._slots.most()
-        if most is not None and row.devices > most:
+        if line.uses_gpu and most is not None and row.devices > most:
             await self._thread(settle, self._store, row, _too_many_devices(row.devices, most))
             self._followers.notify(row.job_id)
             return True
-        assigned = self._slots.take(row.devices)
+        assigned = self._slots.take(row.devices, line.uses_gpu)
         if assigned is None:
             return False
         claimed = await self._claim(row.job_id, assigned)

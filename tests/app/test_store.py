@@ -98,6 +98,8 @@ def test_an_accepted_job_has_its_event_0_and_its_place(store: Store):
     ]
     assert (store.position(first), store.position(second)) == (0, 1)
     assert [job.job_id for job in store.queue(10)] == [first, second]
+    assert [job.job_id for job in store.queue(1, but=("sklearn",))] == [first]
+    assert store.queue(10, only=("sklearn",)) == store.queue(10, but=("native", "sklearn")) == []
 
 
 def test_a_key_seen_before_finds_its_job_and_refuses_another_input(store: Store):

@@ -21,6 +21,14 @@ def test_gpus_go_to_one_job_each_and_come_back_in_order():
     assert slots.most() == 3
 
 
+def test_a_job_that_uses_no_gpu_takes_none_and_waits_for_none():
+    slots = Slots(("cuda:0",), 1)
+    assert slots.take(1) == ("cuda:0",)
+    assert (slots.take(1, uses_gpu=False), slots.take(1, uses_gpu=False)) == (("cpu",), None)
+    slots.give_back(("cpu",))
+    assert (slots.take(1), slots.take(1, uses_gpu=False)) == (None, ("cpu",))
+
+
 def test_what_an_adopted_job_has_is_not_given_again():
     slots = Slots(("cuda:0", "cuda:1"), 1)
     slots.hold(("cuda:1", "cuda:9"))

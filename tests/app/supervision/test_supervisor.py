@@ -116,6 +116,23 @@ async def test_a_job_that_asks_for_many_devices_is_not_overtaken(tmp_path: Path)
 
 
 @in_a_loop
+async def test_a_job_that_uses_no_gpu_neither_takes_one_nor_waits_for_one(tmp_path: Path):
+    async with Scene(tmp_path, devices=("cuda:0",)) as scene:
+        network = scene.submit(f"epoch(1); gate('go'); {WHOLE}")
+        waits = scene.submit(WHOLE)
+        forest = scene.submit(f"epoch(1); gate('go'); {WHOLE}", engine="sklearn")
+        next_forest = scene.submit(WHOLE, engine="sklearn")
+        await scene.said(forest, "epoch.started")
+        assert scene.row(forest).assigned == ("cpu",)
+        assert {scene.row(job_id).state for job_id in (waits, next_forest)} == {"queued"}
+        await scene.open_gate(forest, "go")
+        assert (await scene.settled(next_forest)).assigned == ("cpu",)
+        assert scene.row(waits).state == "queued"
+        await scene.open_gate(network, "go")
+        assert (await scene.settled(waits)).assigned == ("cuda:0",)
+
+
+@in_a_loop
 async def test_more_devices_than_there_are_fail_with_the_fix(tmp_path: Path):
     async with Scene(tmp_path, devices=("cuda:0", "cuda:1")) as scene:
         job_id = scene.submit(WHOLE, devices=3)
