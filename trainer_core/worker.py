@@ -1,4 +1,4 @@
-"""The worker's entry: ``python -m trainer_core.worker ATTEMPT_FOLDER``.
+"""The worker: ``trainer_core.warden`` runs it; ``python -m trainer_core.worker ATTEMPT_FOLDER`` does so unguarded.
 
 Reads the assignment, opens the channel, goes through the engine's door, and leaves one outcome file, whatever
 happened. The job's lock is inherited as an open file (held before this process existed, freed by the kernel
@@ -9,6 +9,7 @@ import atexit
 import errno
 import os
 import platform
+import signal
 import sys
 import traceback
 from importlib.metadata import PackageNotFoundError, version
@@ -72,6 +73,8 @@ def main(attempt_folder: Path) -> int:
     """Run the assignment found in ``attempt_folder``; exit status 0 whenever an outcome was written."""
     stop = Stop()
     stop.listen()
+    # The warden held it back until somebody listens.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     assignment = Assignment.model_validate_json((attempt_folder / ASSIGNMENT_FILE).read_bytes())
     os.chdir(assignment.workspace)
     channel = FileChannel(attempt_folder / EVENTS_FILE)

@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,14 +76,32 @@ def marked(mark: str) -> list[int]:
     return sorted(found, key=lambda pid: (_started(pid) or 0, pid))
 
 
+def descendants(ancestor: int) -> list[int]:
+    """Processes that came from ``ancestor`` and still have it above them, in whatever session and environment."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        fields = _fields(int(entry.name)) if entry.name.isdecimal() else None
+        if fields is not None and fields[0] != "Z":
+            parents[int(entry.name)] = int(fields[1])
+    found = [ancestor]
+    for known in found:
+        found.extend(pid for pid, parent in parents.items() if parent == known)
+    return found[1:]
+
+
 def kill_marked(mark: str) -> bool:
-    """Kill every process with ``mark`` and wait for their ends; whether none is left.
+    """Kill every process with ``mark`` and wait for their ends; whether none is left."""
+    return kill_all(lambda: marked(mark))
+
+
+def kill_all(find: Callable[[], list[int]]) -> bool:
+    """Kill what ``find`` finds and wait for its end, until it finds nothing; whether that was reached.
 
     In rounds, since one may fork while the others are being killed. One that the kernel holds (input/output that
     does not return) may remain.
     """
     for _ in range(_KILL_ROUNDS):
-        processes = [process for process in map(Process.find, marked(mark)) if process is not None]
+        processes = [process for process in map(Process.find, find()) if process is not None]
         if not processes:
             return True
         for process in processes:
@@ -93,10 +112,25 @@ def kill_marked(mark: str) -> bool:
     return False
 
 
+def processor_seconds(pids: Iterable[int]) -> float:
+    """Processor time that these processes have used so far, and their children that have ended and were waited for."""
+    ticks = 0
+    for pid in pids:
+        fields = _fields(pid)
+        if fields is not None:
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / _TICKS_PER_SECOND
+
+
 def _started(pid: int) -> int | None:
-    """Field 22 of ``/proc/PID/stat`` (proc_pid_stat(5)); the second field may hold blanks and brackets."""
+    fields = _fields(pid)
+    return None if fields is None else int(fields[19])
+
+
+def _fields(pid: int) -> list[str] | None:
+    """``/proc/PID/stat`` from the state on, its third field (proc_pid_stat(5)); the second may hold blanks and brackets."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return int(text.rpartition(")")[2].split()[19])
+    return text.rpartition(")")[2].split()

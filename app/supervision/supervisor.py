@@ -28,7 +28,7 @@ from schemas.events import JobCancelling
 from schemas.job import TERMINAL
 from schemas.problems import PatchOperation
 
-WORKER_COMMAND = (sys.executable, "-m", "trainer_core.worker")
+WORKER_COMMAND = (sys.executable, "-m", "trainer_core.warden")
 
 _THREADS = 8
 _RETRY_SECONDS = 1.0

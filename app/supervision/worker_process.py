@@ -17,7 +17,7 @@ from pathlib import Path
 
 from app.foreign_files import open_foreign
 from app.supervision.attempt_folder import AttemptFolder
-from app.supervision.processes import Process, kill_marked, marked
+from app.supervision.processes import Process, descendants, kill_all, kill_marked, marked
 from schemas.files import write_atomically
 
 _PID_FILE = "worker.pid"
@@ -117,7 +117,8 @@ class WorkerProcess:
         self._process.send(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL to the worker and all that came from it."""
+        """SIGKILL to the worker and all that came from it: first to those who have only their warden to be found by."""
+        kill_all(lambda: descendants(self.pid))
         if not self._process.has_ended():
             _kill_group(self.pid)
         kill_marked(_mark_of(self._folder))

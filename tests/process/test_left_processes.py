@@ -1,0 +1,132 @@
+"""What a worker leaves behind ends with it, wherever it has hidden: real workers, started as the service starts them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from app.job_folder import make_job_folder
+from app.supervision.attempt_folder import AttemptFolder
+from app.supervision.processes import Process, descendants
+from app.supervision.supervisor import WORKER_COMMAND
+from app.supervision.worker_process import WorkerProcess
+from schemas.assignment import Assignment
+from schemas.request import TrainingRequest
+
+# A double fork into a session of its own, with an empty environment, that ignores what it can: no mark, no group and no
+# parent is left by which it could be found.
+MODEL = """
+import os, signal, sys
+
+def hide():
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.execve(sys.executable, [sys.executable, "-S", "-E", "-c", PROGRAM], {})
+        os._exit(0)
+    os.wait()
+
+PROGRAM = '''
+import os, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+with open("PIDS", "a") as file:
+    print(os.getpid(), file=file)
+with open("READY", "w") as file:
+    file.write("ready")
+while True:
+    signal.pause()
+'''
+
+hide()
+open("READY").read()
+END
+"""
+
+
+@contextmanager
+def worker(folder: Path, end: str) -> Iterator[tuple[WorkerProcess, AttemptFolder, int]]:
+    """A worker whose model file has hidden a process when this yields; with the number of that process."""
+    pids, ready = folder / "pids", folder / "ready"
+    os.mkfifo(ready)
+    program = MODEL.replace("PIDS", str(pids)).replace("READY", str(ready)).replace("END", end)
+    (folder / "table.csv").write_text("x,y\n1,0\n2,1\n")
+    make_job_folder(folder / "jobs", "job_1", program.encode())
+    attempt = AttemptFolder(folder / "jobs", "job_1", 1)
+    data = {"trainPath": str(folder / "table.csv")}
+    request = {"modelPath": str(folder / "m.py"), "dataConfig": data, "trainingConfig": {}, "engine": "sklearn"}
+    attempt.prepare(
+        Assignment(
+            job_id="job_1",
+            attempt=1,
+            request=TrainingRequest.model_validate(request),
+            engine="sklearn",
+            workspace=str(folder),
+            model_snapshot=str(attempt.job / "model.py"),
+            model_sha256="0",
+            job_folder=str(attempt.job),
+            attempt_folder=str(attempt.path),
+            run_folder=str(attempt.job / "run"),
+            devices=["cpu"],
+        )
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONFAULTHANDLER": "1"}
+    started = WorkerProcess.spawn(WORKER_COMMAND, attempt, environment)
+    try:
+        while not pids.exists() or not pids.read_text().endswith("\n"):
+            assert not has_ended(started.pid, 20), attempt.log.read_text()
+        yield started, attempt, int(pids.read_text())
+    finally:
+        started.kill()
+        for pid in map(int, pids.read_text().split()):
+            if (left := Process.find(pid)) is not None:
+                left.send(signal.SIGKILL)
+
+
+def has_ended(pid: int, milliseconds: int = 20_000) -> bool:
+    """Whether the process ends within that time."""
+    found = Process.find(pid)
+    return found is None or found.has_ended(milliseconds)
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+STOPS_WHEN_ASKED = "signal.signal(signal.SIGTERM, lambda *_: os._exit(9))\nsignal.raise_signal(signal.SIGSTOP)"
+
+
+@pytest.mark.parametrize(
+    ("end", "returncode"),
+    [("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL), ("os.abort()", -signal.SIGABRT), (STOPS_WHEN_ASKED, 9)],
+    ids=["killed", "aborted", "asked to stop"],
+)
+def test_a_hidden_process_ends_with_its_worker_however_that_ends(tmp_path: Path, end: str, returncode: int):
+    with worker(tmp_path, end) as (started, _, hidden):
+        if end == STOPS_WHEN_ASKED:
+            # It stands still until its handler is there; the warden passes the signal on.
+            while not (standing := [pid for pid in descendants(started.pid) if state_of(pid) == "T"]):
+                assert not has_ended(started.pid, 20)
+            started.ask_to_stop()
+            os.kill(standing[0], signal.SIGCONT)
+        assert has_ended(started.pid)
+        assert has_ended(hidden, 0)
+        assert started.clear() == returncode
+
+
+def test_a_hidden_process_ends_when_the_worker_is_killed(tmp_path: Path):
+    with worker(tmp_path, "signal.pause()") as (started, _, hidden):
+        started.kill()
+        assert has_ended(hidden)
+        assert started.clear() is not None
+
+
+def test_the_warden_is_small_and_loads_no_library_of_the_worker():
+    program = "import sys, json, trainer_core.warden; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert {"pydantic", "numpy", "torch", "schemas", "subprocess"}.isdisjoint(json.loads(done.stdout))

@@ -1,0 +1,133 @@
+"""The warden: ``python -m trainer_core.warden ATTEMPT_FOLDER`` runs a worker in a child and lets nothing outlive it.
+
+Processes that the user's code starts may leave the worker's session, empty their environment and lose their parent.
+They still come back to the warden, which is their subreaper (prctl(2)): when the worker has ended, however that came,
+the warden ends every process it has left, and then itself as the worker ended. It imports little, so that it stays
+small beside a worker, and forks before there is any thread.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+# A process that the kernel holds (input/output that does not return) is left behind after so long.
+_LONGEST_CLEARING_SECONDS = 10.0
+_LOOK_SECONDS = 0.005
+
+
+def main(attempt_folder: Path) -> NoReturn:
+    """Run the worker of ``attempt_folder``; exit status and signal are those of the worker."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    # Nobody is asked to stop before somebody listens: the worker lets the signal in when it does.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    warden = os.getpid()
+    worker = os.fork()
+    if not worker:
+        _work(attempt_folder, warden)
+    _pass_on_sigterm(worker)
+    status = _wait(worker)
+    clear()
+    _end_as(status)
+
+
+def clear() -> bool:
+    """Kill all children, and those who become children when their parents die; whether none is left."""
+    deadline = time.monotonic() + _LONGEST_CLEARING_SECONDS
+    while time.monotonic() < deadline:
+        for child in _children():
+            os.kill(child, signal.SIGKILL)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return True
+        time.sleep(_LOOK_SECONDS)
+    return False
+
+
+def _work(attempt_folder: Path, warden: int) -> NoReturn:
+    """The child: it dies with the warden, whom nobody else would clear up after."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != warden:
+        os._exit(1)
+    from trainer_core import worker
+
+    try:
+        status = worker.main(attempt_folder)
+    except SystemExit as left:
+        status = left.code if isinstance(left.code, int) else int(left.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    worker.leave(status)
+
+
+def _pass_on_sigterm(worker: int) -> None:
+    def pass_on(_number: int, _frame: FrameType | None) -> None:
+        # Not yet waited for: until then nobody else can have its number.
+        os.kill(worker, signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, pass_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _wait(worker: int) -> int:
+    """The worker's wait status. Strangers that came back to us and ended are taken from the kernel's table meanwhile."""
+    while True:
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        assert ended is not None  # only with WNOHANG
+        if ended.si_pid == worker:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            return os.waitpid(worker, 0)[1]
+        os.waitpid(ended.si_pid, 0)
+
+
+def _end_as(status: int) -> NoReturn:
+    """End with the exit status, or by the signal, of ``status``; without a second dump of a core or of stacks."""
+    if os.WIFSIGNALED(status):
+        import faulthandler
+        import resource
+
+        faulthandler.disable()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        number = os.WTERMSIG(status)
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+        os.kill(os.getpid(), number)
+    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+
+
+def _children() -> list[int]:
+    """Processes whose parent is this one."""
+    me = os.getpid()
+    found = []
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdecimal():
+            continue
+        try:
+            with open(f"/proc/{entry.name}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        # The field after the state (proc_pid_stat(5)); a zombie waits for us and for no signal.
+        if int(fields[1]) == me and fields[0] != b"Z":
+            found.append(int(entry.name))
+    return found
+
+
+def _prctl(option: int, value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), f"prctl {option} is refused")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
