@@ -23,6 +23,8 @@ LARGEST_RATE = 1000.0
 _RATE = Number(above=0, maximum=LARGEST_RATE)
 _LOWEST_RATE = Number(minimum=0, maximum=LARGEST_RATE)
 _POSITIVE = Number(above=0)
+# Torch takes any; a rate divided by a smaller one would soon be no number.
+_DIVISOR = Number(minimum=0.001)
 _GAMMA = Argument("gamma", _POSITIVE, 0.1)
 _ETA_MIN = Argument("eta_min", _LOWEST_RATE, 0.0)
 
@@ -65,8 +67,8 @@ SCHEDULES = (
             Argument("max_lr", _RATE),
             Argument("pct_start", Number(minimum=0, maximum=1), 0.3),
             Argument("anneal_strategy", Choice(("cos", "linear")), "cos"),
-            Argument("div_factor", _POSITIVE, 25.0),
-            Argument("final_div_factor", _POSITIVE, 1e4),
+            Argument("div_factor", _DIVISOR, 25.0),
+            Argument("final_div_factor", _DIVISOR, 1e4),
             Argument("three_phase", Switch(), False),
         ),
         own_warmup="pct_start",
