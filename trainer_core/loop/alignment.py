@@ -41,6 +41,9 @@ def align_classes(output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         raise _misfit(output, targets, "class indices must be whole numbers")
     if targets.ndim == 2 and targets.shape[1] == 1 and output.ndim == 2:
         targets = targets[:, 0]
+    if output.ndim == 2 and output.shape[:1] == targets.shape:
+        # As they should be: each view of the output would be one more operation in both passes.
+        return output, targets
     is_last = output.ndim > 1 and output.shape[:-1] == targets.shape
     is_second = output.ndim > 1 and (output.shape[0], *output.shape[2:]) == tuple(targets.shape)
     if is_second and not (is_last and output.ndim == 3):

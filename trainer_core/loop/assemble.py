@@ -17,6 +17,7 @@ from trainer_core.loop.clipping import build_clipping
 from trainer_core.loop.divergence import Examiner
 from trainer_core.loop.evaluation import Evaluation, NoEvaluation
 from trainer_core.loop.finite import build_gate
+from trainer_core.loop.gradients import Gradients
 from trainer_core.loop.material import Material, Sizes, Surroundings
 from trainer_core.loop.metrics.metrics import build_figures
 from trainer_core.loop.optimizers import build_optimizer, default_learning_rate
@@ -70,6 +71,7 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
         schedule=schedule,
         schedule_figure=_schedule_figure(request, best, validates),
         precision=precision,
+        gradients=Gradients(model.parameters()),
         clipping=build_clipping(training),
         gate=build_gate(optimizer, precision, device),
         forward=material.forward,

@@ -66,11 +66,18 @@ class OptimizerBatch:
     def micro_batches(self, size: int, device: torch.device) -> Iterator[MicroBatch]:
         """The share in slices of ``size`` samples along the first axis, on ``device``."""
         total = count_samples(self.targets)
-        if total > size:
-            self._check_axis(total)
-        for start in range(0, total, size):
+        if total <= size:
             inputs, targets = (
-                map_tensors(lambda tensor: tensor[start : start + size].to(device, non_blocking=True), side)  # noqa: B023
+                map_tensors(lambda tensor: tensor.to(device, non_blocking=True), side)
+                for side in (self.inputs, self.targets)
+            )
+            yield MicroBatch(inputs, targets, last=True, counted=self.counted)
+            return
+        self._check_axis(total)
+        for start in range(0, total, size):
+            part = slice(start, start + size)
+            inputs, targets = (
+                map_tensors(lambda tensor: tensor[part].to(device, non_blocking=True), side)  # noqa: B023
                 for side in (self.inputs, self.targets)
             )
             yield MicroBatch(inputs, targets, last=start + size >= total, counted=self.counted)

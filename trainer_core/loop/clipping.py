@@ -1,42 +1,23 @@
 """Gradients kept within bounds; the norm before that, for the report."""
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 
 from schemas.training import TrainingConfig
+from trainer_core.loop.gradients import Gradients
 
 # As in torch.nn.utils.clip_grad_norm_: a norm of 0 is no division by 0.
 _TINY = 1e-6
-
-
-def uniform(gradients: list[Tensor]) -> bool:
-    """Whether one call can take all of them: of one type, on one device."""
-    if not gradients:
-        return False
-    first = gradients[0]
-    return all(gradient.dtype == first.dtype and gradient.device == first.device for gradient in gradients)
-
-
-def total_norm(gradients: list[Tensor]) -> Tensor:
-    """The 2-norm of all ``gradients`` together, a scalar on their device; 0 without any.
-
-    Equal to ``torch.nn.utils.get_total_norm``, which sorts gradients by device and type at every call: on a small model that
-    costs more than the arithmetic.
-    """
-    if not uniform(gradients):
-        return torch.nn.utils.get_total_norm(gradients)
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    return norm
+# Below this share of the bound the factor is 1 however it is rounded.
+_WELL_WITHIN = 0.999
 
 
 class Clipping:
     """Bounds nothing; measures the norm. The null form."""
 
-    def clip(self, parameters: Iterable[Tensor]) -> Tensor:
+    def clip(self, gradients: Gradients) -> Tensor:
         """The total 2-norm of all gradients before clipping, on their device and without a sync; 0 without any."""
-        return total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        return gradients.norm()
 
 
 class NormClipping(Clipping):
@@ -45,16 +26,11 @@ class NormClipping(Clipping):
     def __init__(self, largest: float) -> None:
         self._largest = largest
 
-    def clip(self, parameters: Iterable[Tensor]) -> Tensor:
-        """Scale; returns the norm before."""
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        norm = total_norm(gradients)
-        share = torch.clamp(self._largest / (norm + _TINY), max=1.0)
-        if uniform(gradients):
-            torch._foreach_mul_(gradients, share.to(gradients[0].dtype))
-        else:
-            for gradient in gradients:
-                gradient.mul_(share.to(gradient.device, gradient.dtype))
+    def clip(self, gradients: Gradients) -> Tensor:
+        """Scale; returns the norm before. On a CPU the norm is read, and one that is well within bounds costs nothing more."""
+        norm = gradients.norm()
+        if norm.device.type != "cpu" or not norm.item() < _WELL_WITHIN * self._largest:
+            gradients.scale(torch.clamp(self._largest / (norm + _TINY), max=1.0))
         return norm
 
 
@@ -64,12 +40,10 @@ class ValueClipping(Clipping):
     def __init__(self, largest: float) -> None:
         self._largest = largest
 
-    def clip(self, parameters: Iterable[Tensor]) -> Tensor:
+    def clip(self, gradients: Gradients) -> Tensor:
         """Clamp; returns the norm before."""
-        with_gradient = [parameter for parameter in parameters if parameter.grad is not None]
-        norm = super().clip(with_gradient)
-        if with_gradient:
-            torch.nn.utils.clip_grad_value_(with_gradient, self._largest)
+        norm = gradients.norm()
+        gradients.bound(self._largest)
         return norm
 
 

@@ -1,5 +1,7 @@
 """The gate before the optimizer: no step whose loss or gradient is not finite changes a weight."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -23,9 +25,9 @@ class HostGate:
     def admits(self, loss: Tensor, norm: Tensor, batch: int) -> bool:
         """Whether the step may be taken: ``loss`` and gradient ``norm`` of the epoch's batch number ``batch`` are finite."""
         if not self._precision.scaled:
-            return bool(torch.isfinite(loss + norm))
+            return math.isfinite((loss + norm).item())
         self._skipped = self._skipped + 1 if self._precision.skipped() else 0
-        return bool(torch.isfinite(loss)) and self._skipped < self.PATIENCE
+        return math.isfinite(loss.item()) and self._skipped < self.PATIENCE
 
     def refused(self) -> int | None:
         """The batch of the epoch in progress whose step was left out, if the device knows one; may wait for it."""

@@ -90,8 +90,8 @@ class Forward:
         except Failure as failure:
             raise self._explained(failure, inputs, None) from failure.__cause__
 
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradients of ``loss``. Raises Failure ``model_invalid`` where it has none, and for what the user's own
+    def backward(self, loss: Tensor, scale: float = 1.0) -> None:
+        """Add the gradients of ``scale`` times ``loss``. Raises Failure ``model_invalid`` where it has none, and for what the user's own
         backward pass raises."""
         if not loss.requires_grad:
             raise Failure(
@@ -103,7 +103,7 @@ class Forward:
             )
         try:
             with running(self._file.path, "model_invalid", "computing gradients"):
-                self._precision.backward(loss)
+                self._precision.backward(loss, scale)
         except Failure as failure:
             raise _cause_elsewhere(failure) or failure from failure.__cause__
 

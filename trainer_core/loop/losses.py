@@ -149,7 +149,7 @@ def _cross_entropy(weight: Tensor | None, ignored: int, smoothing: float) -> Cal
         )
         counted = classes != ignored
         if weights is None:
-            return total, counted.sum().to(total.dtype)
+            return total, torch.count_nonzero(counted).to(total.dtype)
         shares = weights[torch.where(counted, classes, 0).long()]
         return total, torch.where(counted, shares, 0.0).sum().to(total.dtype)
 

@@ -11,6 +11,7 @@ from schemas.optimizers import OPTIMIZERS, OptimizerEntry, find_optimizer
 from schemas.training import TrainingConfig
 from trainer_core.arguments import Arguments, invalid
 from trainer_core.failure import Failure
+from trainer_core.loop.stepping import shorten_step
 
 _POINTER = "/trainingConfig/optimizerArgs"
 _ADAM_LIKE = frozenset({"Adam", "AdamW", "Adamax", "NAdam", "RAdam"})
@@ -73,6 +74,7 @@ def build_optimizer(
         raise invalid(_POINTER, message, detail=str(error)) from error
     assert isinstance(optimizer, torch.optim.Optimizer)
     _refuse_sparse_gradients(optimizer)
+    shorten_step(optimizer)
     return optimizer
 
 

@@ -28,9 +28,10 @@ class Precision:
         """The context of forward pass and loss."""
         return nullcontext()
 
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradients of ``loss`` (scaled, in fp16)."""
-        torch.autograd.backward(loss)
+    def backward(self, loss: Tensor, scale: float = 1.0) -> None:
+        """Add the gradients of ``scale`` times the scalar ``loss`` (scaled further, in fp16)."""
+        # Equal to the gradients of the product, and one operation less in both passes.
+        torch.autograd.backward(loss, torch.full_like(loss, scale))
 
     def unscale(self, optimizer: torch.optim.Optimizer) -> None:
         """Bring gradients to their true size; once per optimizer step, before they are clipped."""
@@ -83,9 +84,9 @@ class ScaledHalf(BrainFloat):
         self._scale = float(self._scaler.get_scale())
         self._skipped = False
 
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradients of the scaled loss."""
-        torch.autograd.backward(self._scaler.scale(loss))
+    def backward(self, loss: Tensor, scale: float = 1.0) -> None:
+        """Add the gradients of ``scale`` times the scaled loss."""
+        super().backward(self._scaler.scale(loss), scale)
 
     def unscale(self, optimizer: torch.optim.Optimizer) -> None:
         """Divide the gradients by the scale."""

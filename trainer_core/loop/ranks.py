@@ -1,7 +1,7 @@
 """One process, or several that train one model together: what they share, and on what they agree."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,10 +19,22 @@ _TIMEOUT = timedelta(minutes=30)
 
 @dataclass(frozen=True)
 class Totals:
-    """An optimizer batch over all ranks: sum of losses and number (or total weight) of targets, on the device."""
+    """Of some samples: sum of losses and number (or total weight) of targets, on the device."""
 
     loss_sum: Tensor
     count: Tensor
+
+    @staticmethod
+    def of(parts: "Sequence[Totals]") -> "Totals":
+        """The sum of ``parts``, one at least, in float64 where there are several."""
+        if len(parts) == 1:
+            return parts[0]
+        columns = ([part.loss_sum for part in parts], [part.count for part in parts])
+        return Totals(*(torch.stack(column).sum(dtype=torch.float64) for column in columns))
+
+    def nothing(self) -> "Totals":
+        """What a part adds that does not count."""
+        return Totals(torch.zeros_like(self.loss_sum), torch.zeros_like(self.count))
 
 
 class Ranks:

@@ -15,6 +15,9 @@ from trainer_core.loop.metrics.metrics import Figures
 from trainer_core.loop.position import Length, Position
 from trainer_core.loop.ranks import Totals
 
+# Steps whose totals are summed by one call.
+_TOGETHER = 256
+
 
 @dataclass(frozen=True)
 class Taken:
@@ -49,11 +52,11 @@ class Reporting:
         self._samples = 0
         self._seconds = 0.0
         self._left_out: set[str] = set()
-        self._epoch_sums = torch.zeros(2, dtype=torch.float64, device=device)
+        self._epoch: list[Totals] = []
 
     def begin_epoch(self) -> None:
         """Averages start anew, and the clock of the speed goes on: evaluation is no training."""
-        self._epoch_sums.zero_()
+        self._epoch = []
         self._stepped = time.monotonic()
 
     def observe(self, taken: Taken, position: Position) -> bool:
@@ -64,14 +67,17 @@ class Reporting:
         self._samples += taken.samples
         self._seconds += now - self._stepped
         self._stepped = now
-        self._epoch_sums += torch.stack((taken.totals.loss_sum, taken.totals.count))
+        self._epoch.append(taken.totals)
+        if len(self._epoch) == _TOGETHER:
+            self._epoch = [Totals.of(self._epoch)]
         return now - self._said >= self._every
 
     def say(self, taken: Taken, position: Position) -> None:
         """Say where the run is. Waits for the device."""
         now = time.monotonic()
         loss_sum, count = taken.totals.loss_sum.item(), taken.totals.count.item()
-        epoch_sum, epoch_count = self._epoch_sums.tolist()
+        so_far = Totals.of(self._epoch)
+        epoch_sum, epoch_count = so_far.loss_sum.item(), so_far.count.item()
         self._channel.emit(
             Step(
                 epoch=position.number,

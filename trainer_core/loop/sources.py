@@ -16,6 +16,8 @@ from trainer_core.loop.trees import as_tensors
 
 # Of a GPU's free memory, what resident data may take; the rest is for model, optimizer and activations.
 _RESIDENT_SHARE = 0.4
+# Picked at once of resident samples: enough that a small batch is a view, little enough to stay in a core's cache.
+_PICKED_BYTES = 2**18
 
 
 class Source(Protocol):
@@ -31,19 +33,34 @@ class Source(Protocol):
 
 
 class Resident:
-    """Samples that stay on the device and are picked there: no loader, and one transfer of indices an epoch."""
+    """Samples that stay on the device and are picked there: no loader, one transfer of indices an epoch, and one pick for
+    as many parts as fit ``_PICKED_BYTES``, which are then views of it."""
 
     def __init__(self, arrays: Arrays, device: torch.device) -> None:
         inputs, targets = as_tensors(arrays)
-        self._inputs: Tensor = inputs.to(device)
-        self._targets: Tensor = targets.to(device)
+        self._sides: tuple[Tensor, Tensor] = inputs.to(device), targets.to(device)
 
     def fetch(self, parts: Sequence[Indices], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         if not parts:
             return
-        order = torch.from_numpy(np.concatenate(parts)).to(self._inputs.device)
-        for indices in torch.split(order, [len(part) for part in parts]):
-            yield self._inputs[indices], self._targets[indices]
+        order = torch.from_numpy(np.concatenate(parts)).to(self._sides[0].device)
+        sizes = [len(part) for part in parts]
+        together = self._together(sizes)
+        blocks = [sizes[first : first + together] for first in range(0, len(sizes), together)]
+        for indices, block in zip(torch.split(order, [sum(block) for block in blocks]), blocks, strict=True):
+            # Not split: its views may not be written to by a model that works in place.
+            inputs, targets = (
+                torch.unsafe_split_with_sizes(side.index_select(0, indices), block) for side in self._sides
+            )
+            yield from zip(inputs, targets, strict=True)
+
+    def _together(self, sizes: list[int]) -> int:
+        """How many parts of these ``sizes`` are picked at once: one where not every part would begin as memory of its own
+        does, at a multiple of 64 bytes, for the sums of a matrix product may depend on that."""
+        strides = [sizes[0] * side[:1].nbytes for side in self._sides]
+        if any(size != sizes[0] for size in sizes[:-1]) or any(stride % 64 for stride in strides):
+            return 1
+        return max(1, _PICKED_BYTES // max(1, sum(strides)))
 
     def close(self) -> None:
         """Nothing was started."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from schemas.events import EpochCompleted, EpochStarted, RunFinalizing
 from schemas.result import EpochRow
@@ -22,7 +22,7 @@ from trainer_core.loop.divergence import Examiner
 from trainer_core.loop.evaluation import NoEvaluation
 from trainer_core.loop.finite import Gate
 from trainer_core.loop.forward import Forward
-from trainer_core.loop.gradients import make_mean, set_learning_rate
+from trainer_core.loop.gradients import Gradients, set_learning_rate
 from trainer_core.loop.metrics.metrics import Figures
 from trainer_core.loop.position import Length, Position
 from trainer_core.loop.precision import Precision
@@ -46,6 +46,7 @@ class Trainer:
     schedule: Schedule
     schedule_figure: str
     precision: Precision
+    gradients: Gradients
     clipping: Clipping
     gate: Gate
     forward: Forward
@@ -115,12 +116,12 @@ class Trainer:
         set_learning_rate(self.optimizer, learning_rate)
         totals, stop = self.accumulate(batch)
         self.precision.unscale(self.optimizer)
-        make_mean(self.model.parameters(), batch.samples, totals.count)
-        norm = self.clipping.clip(self.model.parameters())
+        self.gradients.make_mean(batch.samples, totals.count)
+        norm = self.clipping.clip(self.gradients)
         if not self.gate.admits(totals.loss_sum, norm, self.position.step_in_epoch):
             raise self.diverged(self.position.step_in_epoch, learning_rate)
         self.precision.step(self.optimizer)
-        self.optimizer.zero_grad()
+        self.gradients.clear()
         self.position.advance(stepped=not self.precision.skipped())
         taken = Taken(totals, norm, learning_rate, batch.samples)
         if self.reporting.observe(taken, self.position):
@@ -132,22 +133,22 @@ class Trainer:
 
     def accumulate(self, batch: OptimizerBatch) -> tuple[Totals, bool]:
         """Forward and backward over the micro-batches; the totals over all ranks, and whether any was asked to stop."""
-        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        parts: list[Totals] = []
         for micro in batch.micro_batches(self.batches.micro_size, self.device):
             with nullcontext() if micro.last else self.ranks.accumulate(self.network):
-                sums += self.micro_batch(micro, self.ranks.world / batch.samples)
-        return self.ranks.total(Totals(*sums), self.stop.requested)
+                parts.append(self.micro_batch(micro, self.ranks.world / batch.samples))
+        return self.ranks.total(Totals.of(parts), self.stop.requested)
 
-    def micro_batch(self, micro: MicroBatch, scale: float) -> Tensor:
+    def micro_batch(self, micro: MicroBatch, scale: float) -> Totals:
         """One forward and backward pass. Gradients are those of ``scale`` times the sum of losses: a mean, but for the
-        number of targets, which is known only when all micro-batches of all ranks are through (see ``make_mean``)."""
+        number of targets, which is known only when all micro-batches of all ranks are through (see ``Gradients.make_mean``)."""
         passed = self.forward(self.network, micro.inputs, micro.targets)
-        self.forward.backward(passed.loss_sum * (scale * micro.counted))
-        sums = torch.stack((passed.loss_sum.detach(), passed.count)).double()
+        self.forward.backward(passed.loss_sum, scale * micro.counted)
+        totals = Totals(passed.loss_sum.detach(), passed.count.detach())
         if not micro.counted:
-            return torch.zeros_like(sums)
-        self.figures.update(passed.output, micro.targets, passed.loss_sum, passed.count)
-        return sums
+            return totals.nothing()
+        self.figures.update(passed.output, micro.targets, totals.loss_sum, totals.count)
+        return totals
 
     def training_figures(self) -> dict[str, float]:
         """Those of the epoch that was trained, over all ranks; they begin anew."""

@@ -6,6 +6,7 @@ from torch import nn
 
 from schemas.training import TrainingConfig
 from trainer_core.loop.clipping import build_clipping
+from trainer_core.loop.gradients import Gradients
 
 
 def parameters(*gradients: list[float]) -> list[nn.Parameter]:
@@ -30,7 +31,7 @@ def parameters(*gradients: list[float]) -> list[nn.Parameter]:
 )
 def test_gradients_are_bounded_and_the_norm_before_returned(document: dict[str, object], expected: list[float]) -> None:
     bounded = parameters([3.0], [4.0])
-    norm = build_clipping(TrainingConfig.model_validate(document)).clip(bounded)
+    norm = build_clipping(TrainingConfig.model_validate(document)).clip(Gradients(bounded))
     assert norm.item() == 5.0
     found = [parameter.grad.item() for parameter in bounded if parameter.grad is not None]
     assert found == pytest.approx(expected, rel=1e-5)
@@ -39,19 +40,19 @@ def test_gradients_are_bounded_and_the_norm_before_returned(document: dict[str, 
 @pytest.mark.parametrize("document", [{}, {"gradientClipping": 0}, {"clipBy": "value"}])
 def test_without_gradients_the_norm_is_zero(document: dict[str, object]) -> None:
     clipping = build_clipping(TrainingConfig.model_validate(document))
-    assert clipping.clip(parameters()).item() == 0.0
+    assert clipping.clip(Gradients(parameters())).item() == 0.0
 
 
 def test_parameters_may_come_from_a_generator() -> None:
     bounded = parameters([3.0, 4.0])
-    assert build_clipping(TrainingConfig()).clip(parameter for parameter in bounded).item() == 5.0
+    assert build_clipping(TrainingConfig()).clip(Gradients(parameter for parameter in bounded)).item() == 5.0
     assert bounded[0].grad is not None
     assert bounded[0].grad.norm().item() == pytest.approx(1.0, rel=1e-5)
 
 
 def test_a_gradient_that_is_not_finite_shows_in_the_norm() -> None:
     bounded = parameters([1.0, float("nan")])
-    assert build_clipping(TrainingConfig()).clip(bounded).isnan()
+    assert build_clipping(TrainingConfig()).clip(Gradients(bounded)).isnan()
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_norm_and_gradients_are_torchs_own(types: tuple[torch.dtype, ...]) -> No
         for found in (ours, theirs):
             found.append(nn.Parameter(torch.zeros(7, dtype=kind)))
             found[-1].grad = gradient.clone()
-    norm = build_clipping(TrainingConfig()).clip(ours)
+    norm = build_clipping(TrainingConfig()).clip(Gradients(ours))
     assert norm == torch.nn.utils.clip_grad_norm_(theirs, 1.0)
     for one, other in zip(ours, theirs, strict=True):
         assert one.grad is not None

@@ -10,6 +10,7 @@ from torch import nn
 from schemas.losses import Task
 from schemas.training import TrainingConfig
 from trainer_core.loop.clipping import build_clipping
+from trainer_core.loop.gradients import Gradients
 from trainer_core.loop.losses import build_loss
 from trainer_core.loop.metrics.metrics import build_figures
 from trainer_core.loop.optimizers import build_optimizer
@@ -50,6 +51,7 @@ def test_a_step_waits_for_nothing(task: Task, loss: str, arguments: dict[str, ob
     assert optimizer.param_groups[0]["fused"] is True
     precision, clipping = build_precision(training, device), build_clipping(training)
     criterion, figures = build_loss(training, task, None, device), build_figures(task, device, None)
+    gradients = Gradients(model.parameters())
     inputs, targets = torch.randn(16, 4, device=device), torch.randint(2, (16,), device=device)
 
     def step() -> None:
@@ -57,12 +59,13 @@ def test_a_step_waits_for_nothing(task: Task, loss: str, arguments: dict[str, ob
             output = model(inputs)
             loss_sum, count = criterion(output, targets)
         figures.update(output, targets, loss_sum, count)
-        precision.backward(loss_sum / count)
+        precision.backward(loss_sum, 1 / len(inputs))
         precision.unscale(optimizer)
-        clipping.clip(model.parameters())
+        gradients.make_mean(len(inputs), count)
+        clipping.clip(gradients)
         precision.step(optimizer)
         assert not precision.skipped()
-        optimizer.zero_grad()
+        gradients.clear()
 
     step()
     with waiting_raises():

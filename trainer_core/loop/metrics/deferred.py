@@ -24,18 +24,22 @@ class Deferred(Figures):
         self._inner = inner
         self._waiting: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         self._elements = 0
+        self._form: object = None
 
     def update(self, output: Any, targets: Any, loss_sum: Tensor, count: Tensor) -> None:
         """Add one batch; large ones, and those of another form than the ones that wait, at once."""
-        if not isinstance(output, Tensor) or not isinstance(targets, Tensor) or output.numel() >= TOGETHER:
+        elements = _rows(output) and _rows(targets) and output.numel()
+        if not elements or elements >= TOGETHER:
             self._count()
             self._inner.update(output, targets, loss_sum, count)
             return
-        if self._waiting and not _alike(self._waiting[-1], output, targets):
+        form = (output.shape[1:], output.dtype, targets.shape[1:], targets.dtype)
+        if form != self._form:
             self._count()
+            self._form = form
         # A copy: a compiled model may write its next output into the same memory.
         self._waiting.append((output.detach().clone(), targets, loss_sum.detach(), count.detach()))
-        self._elements += output.numel()
+        self._elements += elements
         if self._elements >= TOGETHER:
             self._count()
 
@@ -76,9 +80,6 @@ class Deferred(Figures):
         self._inner.restore(state)
 
 
-def _alike(waiting: tuple[Tensor, ...], output: Tensor, targets: Tensor) -> bool:
-    """Whether both can stand behind those that wait."""
-    return all(
-        before.ndim > 0 and before.shape[1:] == now.shape[1:] and before.dtype == now.dtype and before.ndim == now.ndim
-        for before, now in ((waiting[0], output), (waiting[1], targets))
-    )
+def _rows(tree: Any) -> bool:
+    """Whether ``tree`` is a tensor with samples along its first axis."""
+    return isinstance(tree, Tensor) and tree.ndim > 0
