@@ -7,7 +7,7 @@ the worker), ``worker.log`` (its standard output and error), ``stop.json`` (only
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_serializer
 
 from schemas.base import Document
 from schemas.request import TrainingRequest
@@ -47,9 +47,10 @@ class Assignment(Document):
     mlflow_uri: Annotated[str | None, Field(description="Absent: not tracked in MLflow.")] = None
     git_commit: str | None = None
 
-    def to_json(self) -> dict[str, object]:
-        """As JSON; in the request alone what was asked for, so that the worker knows what was not."""
-        return {**super().to_json(), "request": self.request.given()}
+    @field_serializer("request")
+    def _as_asked_for(self, request: TrainingRequest) -> dict[str, object]:
+        """Without the defaults: the worker knows what was asked for."""
+        return request.given()
 
 
 class Outcome(Document):

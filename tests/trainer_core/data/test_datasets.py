@@ -52,6 +52,17 @@ def test_none_for_val_means_that_a_part_is_held_out(load, codes):
     assert "no_validation_data" in codes(data)
 
 
+def test_settings_that_these_data_left_without_effect_are_named(load):
+    arrays, held_out, several = load("data", model=ARRAYS), load("no-val", model=ARRAYS), load("data", model=SET)
+    assert [idle.name for idle in arrays.idle] == [
+        "dataConfig.numWorkers",
+        "dataConfig.valSplit",
+        "dataConfig.splitMethod",
+    ]
+    assert [idle.name for idle in held_out.idle] == ["dataConfig.numWorkers"]
+    assert [idle.name for idle in several.idle] == ["dataConfig.valSplit", "dataConfig.splitMethod"]
+
+
 def test_another_format_that_is_asked_for_wins(load, tmp_path: Path):
     np.savez(tmp_path / "a.npz", x=np.ones((10, 3)), y=np.arange(10) % 2)
     assert load("a.npz", model=ARRAYS, format="npz").train.arrays[0].shape == (8, 3)

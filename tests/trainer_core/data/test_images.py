@@ -46,6 +46,7 @@ def test_real_scans_become_standardized_arrays(load, digits: Path, tmp_path: Pat
     assert inputs.std() == pytest.approx(1, abs=1e-4)
     assert data.preprocessing["mode"] == "L"
     assert data.preprocessing["size"] == [8, 8]
+    assert [idle.name for idle in data.idle] == ["dataConfig.numWorkers"]
     assert sum(data.profile["classCounts"]["validation"].values()) == 40
 
 
