@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from schemas.losses import LOSSES
+from schemas.metrics import METRICS
 from schemas.optimizers import OPTIMIZERS
 from schemas.schedules import SCHEDULES
 
@@ -16,6 +17,21 @@ One JSON object, closed at every depth: an unknown key is refused with the neare
 relative to the workspace and may not leave it. The same as JSON Schema: `pytorch-trainer schema input`.
 """
 
+_ABOUT_METRICS = """\
+## Metrics
+
+`trainingConfig.metrics` adds to what is usual for the task; a `monitor` that names one of these figures has it computed
+too. Figures are those of scikit-learn's function of the same name on the whole validation set, never means over batches.
+
+- Without `_macro` or `_weighted`, precision, recall and F1 are the positive class's where the task is binary, else macro:
+  the mean over the classes that occur.
+- `roc_auc` and `average_precision` of several classes are the mean over the classes that occur, each against the rest. They
+  keep 4 bytes for each validation sample and class until the evaluation ends; over 2^26 of these numbers (256 MiB) they are
+  computed from 4,096 bins of log-odds, and a warning says so.
+- `top_5_accuracy` is usual from ten classes on.
+- What is not defined (an area where all held-out targets are of one class) is left out, never NaN, and said once.
+"""
+
 _BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
 
 
@@ -25,7 +41,7 @@ def page(schema: dict[str, Any]) -> str:
     for name, child in schema["properties"].items():
         if "$ref" in child:
             sections += _nested(name, _definition(schema, child), schema)
-    return "\n".join([*sections, _optimizers(), _schedules(), _losses()])
+    return "\n".join([*sections, _optimizers(), _schedules(), _losses(), _metrics()])
 
 
 def _definition(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
@@ -90,6 +106,15 @@ def _losses() -> str:
         for entry in LOSSES
     ]
     head = ["## Losses\n", "| name | also | `lossArgs` | task |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows, ""])
+
+
+def _metrics() -> str:
+    rows = [
+        f"| `{entry.name}` | `{entry.row_name}` | {', '.join(entry.tasks)} | {', '.join(entry.usual)} | {entry.better} |"
+        for entry in METRICS
+    ]
+    head = [_ABOUT_METRICS, "| name | figure | task | usual for | better |", "|---|---|---|---|---|"]
     return "\n".join([*head, *rows, ""])
 
 

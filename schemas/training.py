@@ -6,7 +6,7 @@ from pydantic import Field
 
 from schemas.base import Document
 from schemas.losses import Task
-from schemas.metrics import MONITOR_PATTERN
+from schemas.metrics import MONITOR_PATTERN, MetricName
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -96,6 +96,13 @@ class TrainingConfig(Document):
         Field(description="Arguments of the loss (weight, ignore_index, delta, gamma, alpha, pos_weight)."),
     ] = Field(default_factory=dict)
     label_smoothing: Annotated[float, Field(ge=0, lt=1, description="Label smoothing of cross-entropy.")] = 0.0
+    metrics: Annotated[
+        list[MetricName],
+        Field(
+            max_length=64,
+            description="Further metrics of validation, beside those that are usual for the task and those that monitor names.",
+        ),
+    ] = Field(default_factory=list)
     early_stopping: Annotated[EarlyStopping | None, Field(description="Absent: train all epochs.")] = None
     seed: Annotated[
         int, Field(ge=0, le=2**32 - 1, description="Seed of data order, split, initialisation and dropout.")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar, get_args
 
 from app.gate.arguments import TRAINING, Document, Errors, argument_errors, value_errors
+from app.gate.metric_choices import misfit_errors
 from app.gate.patches import Path, apply, has, look, remove, replace
 from app.gate.request_errors import named, said, wrong
 from app.gate.spellings import closest
@@ -28,7 +29,7 @@ def choice_errors(document: Document) -> list[RequestError]:
 
 
 def _combination_errors(document: Document) -> list[RequestError]:
-    checks = (_weight_decay, _own_warmup, _two_warmups, _smoothing, _precision, _strategy, _features)
+    checks = (_weight_decay, _own_warmup, _two_warmups, _smoothing, _precision, _strategy, _features, misfit_errors)
     return [error for check in checks for error in check(document)]
 
 

@@ -21,14 +21,14 @@ def mend(name: str, value: Any, schema: Schema) -> Any:
     schema = resolved(schema)
     if name.endswith(_PATHS) and isinstance(value, int | float):
         return NOTHING
-    for candidate in _converted(value, schema):
+    for candidate in _converted(name, value, schema):
         for mended in (candidate, *_fitted(name, candidate, schema)):
             if is_valid(mended, schema):
                 return mended
     return NOTHING
 
 
-def _converted(value: Any, schema: Schema) -> Iterator[Any]:
+def _converted(name: str, value: Any, schema: Schema) -> Iterator[Any]:
     """``value`` read as each type that ``schema`` takes."""
     if isinstance(value, list) and len(value) == 1 and schema.get("type") != "array":
         value = value[0]
@@ -41,7 +41,7 @@ def _converted(value: Any, schema: Schema) -> Iterator[Any]:
         elif kind == "string":
             yield from _texts(value)
         elif kind == "array":
-            yield from _lists(value, branch)
+            yield from _lists(name, value, branch)
 
 
 def _numbers(value: Any, *, whole: bool) -> Iterator[float]:
@@ -76,10 +76,10 @@ def _texts(value: Any) -> Iterator[str]:
         yield from (value[key] for key in ("name", "type", "class", "path") if isinstance(value.get(key), str))
 
 
-def _lists(value: Any, schema: Schema) -> Iterator[list[Any]]:
+def _lists(name: str, value: Any, schema: Schema) -> Iterator[list[Any]]:
     items = value if isinstance(value, list) else [value]
     low, high = schema.get("minItems", 0), schema.get("maxItems")
-    mended = [mend("", item, schema.get("items", {})) for item in items]
+    mended = [mend(name, item, schema.get("items", {})) for item in items]
     if not mended or any(item is NOTHING for item in mended):
         return
     # A size given with its channels: [3, 28, 28] or [28, 28, 3].

@@ -90,7 +90,9 @@ def _value_error(document: dict[str, Any], path: Path, error: ValidationError) -
     schema, value = resolved(error.schema), error.instance
     # The places of a list are counted: taking one out would move the others.
     optional = path and isinstance(path[-1], str) and path[-1] not in schema_at(path[:-1]).get("required", ())
-    mended = mend(str(path[-1]) if path else "", value, schema)
+    # An item of a list goes by the name of the list.
+    name = next((part for part in reversed(path) if isinstance(part, str)), "")
+    mended = mend(name, value, schema)
     fix = None
     if mended is not NOTHING:
         fix = [replace(path, mended)]

@@ -8,6 +8,7 @@ from typing import Any
 
 from app.gate.patches import Path
 from app.gate.request_schema import homes
+from schemas.metrics import METRICS
 
 
 def normal(name: str) -> str:
@@ -83,6 +84,13 @@ _SECTIONS: dict[Path, str] = {
     ("trainingConfig", "earlyStopping"): "earlystop",
 }
 
+
+def _monitors() -> dict[str, str]:
+    """Figures by the names of their metrics: ``rocauc`` and ``valauc`` -> ``valAuroc``."""
+    words = [(normal(word), entry.row_name) for entry in METRICS for word in (entry.name, entry.figure, *entry.aliases)]
+    return {prefix + word: figure for prefix in ("", "val") for word, figure in words}
+
+
 _VALUES: dict[str, dict[str, str]] = {
     "engine": {"pytorch": "native", "torch": "native", "scikitlearn": "sklearn", "scikit": "sklearn"},
     "precision": {
@@ -107,7 +115,11 @@ _VALUES: dict[str, dict[str, str]] = {
     "splitMethod": {"stratify": "stratified", "shuffle": "random"},
     "clipBy": {"l2": "norm", "gradnorm": "norm", "abs": "value"},
     "imageMode": dict.fromkeys(("grey", "gray", "greyscale", "grayscale", "1"), "L") | {"color": "RGB", "3": "RGB"},
-    "monitor": {"accuracy": "valAccuracy", "acc": "valAccuracy", "valacc": "valAccuracy", "loss": "valLoss"}
+    "metrics": {
+        normal(word): entry.name for entry in METRICS for word in (entry.figure, entry.row_name, *entry.aliases)
+    },
+    "monitor": _monitors()
+    | {"accuracy": "valAccuracy", "acc": "valAccuracy", "valacc": "valAccuracy", "loss": "valLoss"}
     | {"validationloss": "valLoss", "validationaccuracy": "valAccuracy", "trainacc": "trainAccuracy"},
 }
 

@@ -185,7 +185,7 @@ def test_settings_without_effect_are_said_and_do_not_stand_in_what_ran(fit):
     ]
     assert "Pipeline is trained by one fit" in alerts[2].message
     resolved = said.of(RunResolved)[0].resolved
-    left = {"seed", "task", "loss", "epochs", "devices"}
+    left = {"seed", "task", "metrics", "epochs", "devices"}
     assert set(resolved["trainingConfig"]) == left
     assert resolved["dataConfig"]["preprocessing"] == {"standardize": True}
     assert resolved["resources"] == {}

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from schemas.metrics import better_direction
+from schemas.metrics import better_direction, metric_of
 from schemas.result import EpochRow
 from trainer_core.arguments import invalid
 
@@ -39,19 +39,23 @@ class WatchedFigure:
         """The figure in ``row``; None when it is missing or not finite.
 
         Raises Failure ``input_invalid`` when it was never there although its split was measured: nobody computes
-        a figure of that name. (A loss that is missing was not finite; it is never taken for unknown.)
+        a figure of that name. (A loss that is missing was not finite, a metric not defined, as an area is for targets of
+        one class; they are never taken for unknown.)
         """
         value = row.figure(self.name)
         if value is not None and math.isfinite(value):
             self.seen = True
             return value
         split_loss = "valLoss" if self.name.startswith("val") else "trainLoss"
-        if not self.seen and self.name != split_loss and row.figure(split_loss) is not None:
+        if not self.seen and not self._is_known(split_loss) and row.figure(split_loss) is not None:
             figures = ", ".join(figure_names(row))
             raise invalid(
                 self.pointer, f"There is no figure {self.name!r} after epoch {row.epoch}; there are: {figures}."
             )
         return None
+
+    def _is_known(self, split_loss: str) -> bool:
+        return self.name == split_loss or (self.name.startswith("val") and metric_of(self.name) is not None)
 
     def improves(self, value: float, best: float | None, min_delta: float = 0.0) -> bool:
         """Whether ``value`` is better than ``best`` by more than ``min_delta``; anything is better than None."""

@@ -38,6 +38,7 @@ def _choices(material: Material, run: Run, loss: str) -> dict[str, Any]:
         "/dataConfig/format": material.data.format,
         "/trainingConfig/task": material.data.task,
         "/trainingConfig/loss": Unsaid(loss),
+        "/trainingConfig/metrics": list(material.metrics),
         "/trainingConfig/epochs": run.epochs,
         "/trainingConfig/devices": 1,
         "/checkpointConfig/monitor": run.best.monitor,

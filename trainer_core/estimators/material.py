@@ -5,19 +5,22 @@ from dataclasses import dataclass
 from sklearn.base import BaseEstimator
 
 from schemas.assignment import Assignment
+from schemas.metrics import MetricName
 from trainer_core.data.load import load_data
 from trainer_core.data.samples import Data
+from trainer_core.epochs.chosen_metrics import choose_metrics
 from trainer_core.estimators.learner import Learner
 from trainer_core.models.file import ModelFile
 
 
 @dataclass(frozen=True)
 class Material:
-    """Model file, estimator and data."""
+    """Model file, estimator and data, and the ``metrics`` that the estimator is measured by."""
 
     model_file: ModelFile
     learner: Learner
     data: Data
+    metrics: tuple[MetricName, ...]
 
 
 def load(assignment: Assignment) -> Material:
@@ -32,4 +35,7 @@ def load(assignment: Assignment) -> Material:
     learner.check_task(task)
     training = request.training_config.model_copy(update={"task": task})
     wanted = assignment.model_copy(update={"request": request.model_copy(update={"training_config": training})})
-    return Material(model_file, learner, load_data(wanted, model_file))
+    data = load_data(wanted, model_file)
+    classes = len(data.classes or ())
+    metrics = choose_metrics(request, data.task, classes, has_own=model_file.metrics is not None)
+    return Material(model_file, learner, data, metrics)

@@ -107,11 +107,18 @@ class Run:
             self.channel.warn("estimator_warning", message, text=untrusted(warnings[category]))
         self.told |= warnings.keys()
 
+    def warn_left_out(self, reason: str) -> None:
+        """Say, once, why a figure that one could expect is not there; nothing for an empty ``reason``."""
+        if reason and reason not in self.told:
+            self.told.add(reason)
+            self.channel.warn("figures_left_out", f"Some figures are left out: {reason}.")
+
     def row(self, began: float, learnt: float) -> EpochRow:
         """The epoch's row of the learning curve; speed is that of learning, seconds include the scoring."""
         figures = self.scorer.score(self.learner.estimator, self.train.inputs, self.train.targets, "train")
         if self.validation is not None:
             figures |= self.scorer.score(self.learner.estimator, self.validation.inputs, self.validation.targets, "val")
+            self.warn_left_out(self.scorer.omitted)
         speed = len(self.train.inputs) / max(learnt - began, 1e-9)
         return row_of(self.epoch, figures, None, time.monotonic() - began, speed)
 

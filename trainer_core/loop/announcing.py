@@ -51,6 +51,7 @@ def _choices(
         "/trainingConfig/precision": material.precision.name,
         "/trainingConfig/task": material.data.task,
         "/trainingConfig/loss": Unsaid(material.loss.name) if material.loss.is_own else material.loss.name,
+        "/trainingConfig/metrics": list(material.metrics),
         "/trainingConfig/devices": world,
         "/trainingConfig/strategy": "ddp" if world > 1 else "single",
         "/resources/threads": sizes.threads,

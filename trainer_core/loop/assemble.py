@@ -124,13 +124,15 @@ def _evaluation(around: Surroundings, material: Material, sizes: Sizes) -> NoEva
     held_out: Samples | None = material.data.validation
     if held_out is None:
         return NoEvaluation()
-    metrics = material.model_file.metrics
+    own = material.model_file.metrics
     return Evaluation(
         build_source(held_out, around.device, sizes.workers, around.request.training_config.seed),
         len(held_out),
         sizes.eval_batch_size,
         material.forward,
-        build_figures(material.data.task, around.device, metrics, ignore_index=material.loss.ignore_index),
+        build_figures(
+            material.data.task, around.device, own, material.metrics, ignore_index=material.loss.ignore_index
+        ),
         around.ranks,
         around.device,
         around.stop,

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from schemas.assignment import Assignment
+from schemas.metrics import MetricName
 from schemas.problems import PatchOperation
 from schemas.request import TrainingRequest
 from schemas.result import Place
@@ -16,6 +17,7 @@ from trainer_core.channel import Channel
 from trainer_core.checkpoints.snapshot import check_can_be_kept
 from trainer_core.data.load import load_data
 from trainer_core.data.samples import Data
+from trainer_core.epochs.chosen_metrics import choose_metrics
 from trainer_core.failure import Failure
 from trainer_core.loop import randomness
 from trainer_core.loop.buffers import keeping_buffers
@@ -56,7 +58,8 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Material:
-    """What the loop works on, from the user's files, and the forward pass through it that was tried out."""
+    """What the loop works on, from the user's files, the forward pass through it that was tried out, and the ``metrics`` that
+    it is measured by."""
 
     model_file: ModelFile
     model: nn.Module
@@ -64,6 +67,7 @@ class Material:
     loss: Loss
     precision: Precision
     forward: Forward
+    metrics: tuple[MetricName, ...]
 
     @property
     def parameters(self) -> int:
@@ -90,6 +94,8 @@ def load(around: Surroundings) -> Material:
     randomness.seed_everything(request.training_config.seed)
     model_file = ModelFile.load(around.assignment)
     data = load_data(around.assignment, model_file)
+    classes = len(data.classes or ())
+    metrics = choose_metrics(request, data.task, classes, has_own=model_file.metrics is not None)
     randomness.seed_everything(request.training_config.seed)
     model: nn.Module = model_file.build(request.model_settings, nn.Module)
     make_ready(model, model_file.path, around.device)
@@ -100,7 +106,7 @@ def load(around: Surroundings) -> Material:
         try_out(model, data, forward, around.device)
     with running(model_file.path, "model_invalid", "reading the model's state_dict()"):
         check_can_be_kept(model.state_dict())
-    return Material(model_file, model, data, loss, precision, forward)
+    return Material(model_file, model, data, loss, precision, forward, metrics)
 
 
 def make_ready(model: nn.Module, path: Path, device: torch.device) -> None:

@@ -114,7 +114,7 @@ class Reporting:
         """Say, once, why a figure that one could expect is not there; nothing for an empty ``reason``."""
         if reason and reason not in self._left_out:
             self._left_out.add(reason)
-            self._channel.warn("figures_left_out", f"Some figures are left out: {reason}")
+            self._channel.warn("figures_left_out", f"Some figures are left out, or not exact: {reason.removesuffix('.')}.")
 
     def _accuracy(self) -> float | None:
         """That of the epoch so far; with several ranks nobody knows it before they merge at the epoch's end."""

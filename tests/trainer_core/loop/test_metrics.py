@@ -13,6 +13,7 @@ from sklearn.datasets import load_diabetes, load_digits
 from torch import Tensor
 
 from schemas.losses import Task
+from schemas.metrics import usual_metrics
 from trainer_core.failure import Failure
 from trainer_core.loop.metrics.file_figures import FileFigures
 from trainer_core.loop.metrics.metrics import Figures, build_figures
@@ -61,7 +62,7 @@ def observe(figures: Figures, output: Any, targets: Any) -> None:
 
 
 def build(task: Task, metrics: Any = None, **options: int) -> Figures:
-    return build_figures(task, CPU, metrics, **options)
+    return build_figures(task, CPU, metrics, tuple(usual_metrics(task, 0)), **options)
 
 
 def digits() -> tuple[Tensor, Tensor]:
@@ -168,17 +169,17 @@ def test_what_is_not_defined_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("task", ["classification", "binary", "regression"])
-def test_figures_go_on_from_their_state(task: Task) -> None:
+def test_training_figures_go_on_from_their_state(task: Task) -> None:
     scores, targets = digits() if task == "classification" else (torch.randn(1797), torch.randint(2, (1797,)))
-    straight, first, second = build(task), build(task), build(task)
+    straight, first, second = (build_figures(task, CPU) for _ in range(3))
     observe(first, scores[:900], targets[:900])
     second.restore(first.state())
     observe(second, scores[900:], targets[900:])
     for part in (slice(0, 900), slice(900, None)):
         observe(straight, scores[part], targets[part])
-    assert second.compute("val") == straight.compute("val")
+    assert second.compute("train") == straight.compute("train")
     second.reset()
-    assert second.compute("val") == {}
+    assert second.compute("train") == {}
 
 
 def test_a_state_is_a_copy() -> None:

@@ -1,47 +1,58 @@
-"""Accuracy and F1, from the counts of each class."""
+"""Figures of classification from the counts of each class."""
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from schemas.metrics import MetricName, metric_named
+from trainer_core.epochs.chosen_metrics import explain
 from trainer_core.loop.alignment import align_classes, align_values, one_tensor
+from trainer_core.loop.metrics.class_counts import COUNTED, ClassCounts
 from trainer_core.loop.metrics.figures import Figures, Split, check_width, finite, widen
 from trainer_core.loop.ranks import Ranks
 
 
 class ClassFigures(Figures):
-    """Accuracy and macro F1 of classification.
+    """Accuracy of classification, and, validated, those of ``metrics`` that counts tell.
 
     Kept per class are hits, predictions and targets, (3, C): all of a confusion matrix that these figures need.
-    Targets equal to ``ignore_index``, or that are no class, are not counted. Macro F1 is the mean over the classes
-    that occur among predictions or targets, as in ``sklearn.metrics.f1_score(average="macro")``.
+    Targets equal to ``ignore_index``, or that are no class, are not counted.
     """
 
-    def __init__(self, device: torch.device, ignore_index: int) -> None:
+    finds_one = False
+
+    def __init__(
+        self, device: torch.device, ignore_index: int, metrics: tuple[MetricName, ...] = ("accuracy", "f1")
+    ) -> None:
         super().__init__(device)
         self._ignore_index = ignore_index
+        self._metrics = [name for name in metrics if name in COUNTED]
         self._counts = self._zeros(3, 0)
 
     def _add(self, output: Any, targets: Any) -> None:
-        predicted, wanted, classes = self._read(one_tensor(output, "outputs").detach(), one_tensor(targets, "targets"))
+        logits, wanted, counted = self.read(one_tensor(output, "outputs").detach(), one_tensor(targets, "targets"))
+        predicted, classes = self._predict(logits)
         check_width(self._counts, classes)
         if self._counts.shape[1] == 0:
             self._counts = self._zeros(3, classes)
-        counted = (wanted != self._ignore_index) & (wanted >= 0) & (wanted < classes)
         weight = counted.to(self._dtype)
-        wanted = torch.where(counted, wanted, 0)
         self._counts[0].index_add_(0, wanted, weight * (predicted == wanted))
         self._counts[1].index_add_(0, predicted, weight)
         self._counts[2].index_add_(0, wanted, weight)
 
-    def _read(self, output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, int]:
-        """Predicted and wanted classes, (M,) each, and the number of classes."""
+    def read(self, output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (M, C), wanted classes (M,), and which of them count (M,); those that do not are 0."""
         if targets.is_floating_point() and targets.shape == output.shape and output.ndim > 1:
             targets = targets.argmax(dim=1)
         logits, wanted = align_classes(output, targets)
-        return logits.argmax(dim=1), wanted.long(), logits.shape[1]
+        wanted = wanted.long()
+        counted = (wanted != self._ignore_index) & (wanted >= 0) & (wanted < logits.shape[1])
+        return logits, torch.where(counted, wanted, 0), counted
+
+    def _predict(self, logits: Tensor) -> tuple[Tensor, int]:
+        """Predicted classes (M,), and how many classes there are."""
+        return logits.argmax(dim=1), logits.shape[1]
 
     def merge(self, ranks: Ranks) -> None:
         """Sum over the ranks."""
@@ -49,18 +60,21 @@ class ClassFigures(Figures):
         self._counts = widen(self._counts, ranks)
         ranks.sum([self._counts])
 
-    def compute(self, prefix: Split) -> dict[str, float]:
-        """Loss, accuracy, and F1 of validation."""
-        hits, predictions, targets = self._counts.cpu()
-        number = 0.0 if self.omitted else float(targets.sum())
-        figures = {f"{prefix}Accuracy": float(hits.sum()) / number if number else math.nan}
-        if prefix == "val" and number:
-            figures["valF1"] = self._f1(2 * hits / (predictions + targets))
-        return super().compute(prefix) | finite(figures)
+    def tally(self) -> ClassCounts:
+        """What was counted. Waits for the device."""
+        return ClassCounts(*self._counts.cpu().double(), finds_one=self.finds_one)
 
-    def _f1(self, by_class: Tensor) -> float:
-        """The mean; a class that does not occur is 0 / 0 in ``by_class``."""
-        return float(by_class.nanmean())
+    def compute(self, prefix: Split) -> dict[str, float]:
+        """Loss and accuracy; of validation all of ``metrics`` that are defined."""
+        figures, counts = super().compute(prefix), self.tally()
+        if self.misfit or not counts.number:
+            return figures
+        if prefix == "train":
+            return figures | {"trainAccuracy": counts.accuracy()}
+        found = {name: counts.compute(name) for name in self._metrics}
+        measured = finite({metric_named(name).row_name: value for name, value in found.items()})
+        self.omitted = explain([name for name in found if metric_named(name).row_name not in measured], one_class=True)
+        return figures | measured
 
     def state(self) -> dict[str, Tensor]:
         """Sums and counts."""
@@ -73,11 +87,16 @@ class ClassFigures(Figures):
 
 
 class BinaryFigures(ClassFigures):
-    """Accuracy with the boundary at logit 0, and F1 of the positive class. Several labels per sample are pooled."""
+    """Two classes from one output, the boundary at logit 0; the second is the one to be found. Several labels per sample
+    are pooled."""
 
-    def _read(self, output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, int]:
+    finds_one = True
+
+    def read(self, output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (M,), wanted classes (M,), of which all count (M,)."""
         logits, wanted = align_values(output, targets)
-        return (logits > 0).flatten().long(), (wanted > 0.5).flatten().long(), 2
+        wanted = (wanted > 0.5).flatten().long()
+        return logits.flatten(), wanted, torch.ones_like(wanted, dtype=torch.bool)
 
-    def _f1(self, by_class: Tensor) -> float:
-        return float(by_class[1])
+    def _predict(self, logits: Tensor) -> tuple[Tensor, int]:
+        return (logits > 0).long(), 2

@@ -15,13 +15,15 @@ Split = Literal["train", "val"]
 class Figures:
     """The loss alone; the base of the others.
 
-    ``omitted`` says why a figure is left out that one could expect; it is empty while there is no reason.
+    ``misfit`` says why the outputs fit none but the loss; ``omitted`` why any figure is left out that one could expect. Both
+    are empty while there is no reason.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._dtype = torch.float32 if device.type == "mps" else torch.float64
         self._loss = self._zeros(2)
+        self.misfit = ""
         self.omitted = ""
 
     def update(self, output: Any, targets: Any, loss_sum: Tensor, count: Tensor) -> None:
@@ -31,7 +33,7 @@ class Figures:
         try:
             self._add(output, targets)
         except Failure as failure:
-            self.omitted = str(failure)
+            self.misfit = self.omitted = str(failure)
 
     def _add(self, output: Any, targets: Any) -> None:
         """Add one batch to the further figures, of which there are none here."""
@@ -40,7 +42,7 @@ class Figures:
         """Make these the figures of all ranks, on all ranks; they equal those of one process that saw everything."""
         ranks.sum([self._loss])
         # What one rank leaves out all leave out: they must judge an epoch alike.
-        self.omitted = next((reason for reason in ranks.gather(self.omitted) if reason), "")
+        self.misfit = self.omitted = next((reason for reason in ranks.gather(self.misfit) if reason), "")
 
     def compute(self, prefix: Split) -> dict[str, float]:
         """The figures by name (``trainLoss`` ...); what is not finite or not defined is left out. The only sync."""
@@ -50,7 +52,7 @@ class Figures:
     def reset(self) -> None:
         """Begin afresh."""
         self.restore({})
-        self.omitted = ""
+        self.misfit = self.omitted = ""
 
     def state(self) -> dict[str, Tensor]:
         """The sums so far, copied to the CPU."""

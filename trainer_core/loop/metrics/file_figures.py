@@ -61,6 +61,7 @@ class FileFigures(Figures):
         Raises Failure ``model_invalid`` when ``metrics`` returns anything but names and numbers.
         """
         figures = self._inner.compute(prefix)
+        self.omitted = self._too_many or self._inner.omitted
         if self._too_many or not self._batches:
             return figures
         try:

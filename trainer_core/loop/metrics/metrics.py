@@ -3,26 +3,35 @@
 import torch
 
 from schemas.losses import Task
+from schemas.metrics import MetricName
 from trainer_core.loop.losses import IGNORED
+from trainer_core.loop.metrics.class_counts import COUNTED
 from trainer_core.loop.metrics.class_figures import BinaryFigures, ClassFigures
 from trainer_core.loop.metrics.deferred import Deferred
 from trainer_core.loop.metrics.figures import Figures
 from trainer_core.loop.metrics.file_figures import FileFigures, ModelFileMetrics
+from trainer_core.loop.metrics.score_figures import ScoreFigures
 from trainer_core.loop.metrics.value_figures import ValueFigures
 
 __all__ = ["Figures", "build_figures"]
 
 
 def build_figures(
-    task: Task, device: torch.device, model_file_metrics: ModelFileMetrics | None, *, ignore_index: int = IGNORED
+    task: Task,
+    device: torch.device,
+    model_file_metrics: ModelFileMetrics | None = None,
+    metrics: tuple[MetricName, ...] = (),
+    *,
+    ignore_index: int = IGNORED,
 ) -> Figures:
-    """The figures of ``task``: loss and accuracy (and, validated, F1), or loss, R², MAE and RMSE.
+    """The figures of ``task``: the loss, accuracy or errors, and of validation ``metrics``.
 
-    ``model_file_metrics`` is for the figures of validation; training passes None. ``ignore_index`` is the loss's.
+    ``model_file_metrics`` and ``metrics`` are for validation; training passes neither. ``ignore_index`` is the loss's.
     """
     if task == "regression":
-        figures: Figures = ValueFigures(device)
+        figures: Figures = ValueFigures(device, metrics)
     else:
-        classes = BinaryFigures if task == "binary" else ClassFigures
-        figures = Deferred(classes(device, ignore_index), device)
+        classes = (BinaryFigures if task == "binary" else ClassFigures)(device, ignore_index, metrics)
+        needs_scores = not COUNTED.keys() >= set(metrics)
+        figures = Deferred(ScoreFigures(classes, device, metrics) if needs_scores else classes, device)
     return FileFigures(figures, model_file_metrics, device) if model_file_metrics else figures

@@ -1,4 +1,4 @@
-"""R² and errors of regression."""
+"""R², explained variance and errors of regression."""
 
 import math
 from typing import Any
@@ -6,23 +6,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from schemas.metrics import MetricName, metric_named
+from trainer_core.epochs.chosen_metrics import said
 from trainer_core.loop.alignment import align_values, one_tensor
-from trainer_core.loop.metrics.figures import Figures, Split, check_width, finite, widen
+from trainer_core.loop.metrics.figures import Figures, Split, check_width, widen
 from trainer_core.loop.ranks import Ranks
+
+USUAL: tuple[MetricName, ...] = ("r2", "mean_absolute_error", "root_mean_squared_error")
 
 
 class ValueFigures(Figures):
-    """R², mean absolute error and root of the mean squared error.
+    """R², mean absolute error and root of the mean squared error; of validation those of ``metrics``.
 
-    Kept per output are n, the mean of y, Σ(y - mean)², Σ(y - ŷ)² and Σ|y - ŷ|, (5, D). Mean and spread are merged
+    Kept per output are n, the mean of y, Σ(y - mean)², Σ(y - ŷ)² and Σ|y - ŷ|, (5, D), and for the explained variance n,
+    mean and spread of y - ŷ, (3, D). Means and spreads are merged
     as by Chan, Golub and LeVeque 1979, so that values far from 0 lose no digits (Σy² - (Σy)²/n would).
-    R² is the mean over the outputs that vary, errors are over all values; targets of three dimensions or more count
-    as one output.
+    R² and explained variance are means over the outputs that vary, errors are over all values; targets of three dimensions
+    or more count as one output.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, metrics: tuple[MetricName, ...] = USUAL) -> None:
         super().__init__(device)
+        self._metrics = metrics
+        self._explains = "explained_variance" in metrics
         self._sums = self._zeros(5, 0)
+        self._errors = self._zeros(3, 0)
 
     def _add(self, output: Any, targets: Any) -> None:
         values, wanted = align_values(one_tensor(output, "outputs").detach(), one_tensor(targets, "targets"))
@@ -32,45 +40,58 @@ class ValueFigures(Figures):
         check_width(self._sums, wanted.shape[1])
         if self._sums.shape[1] == 0:
             self._sums = self._zeros(5, wanted.shape[1])
-        mean = wanted.mean(dim=0)
+            self._errors = self._zeros(3, wanted.shape[1])
         error = wanted - values
-        number = torch.full_like(mean, wanted.shape[0])
-        spread = ((wanted - mean) ** 2).sum(dim=0)
-        batch = torch.stack((number, mean, spread, (error**2).sum(dim=0), error.abs().sum(dim=0)))
-        self._sums = _join(self._sums, batch)
+        sums = torch.stack(((error**2).sum(dim=0), error.abs().sum(dim=0)))
+        self._sums = torch.cat((_join(self._sums[:3], _moments(wanted)), self._sums[3:] + sums))
+        if self._explains:
+            self._errors = _join(self._errors, _moments(error))
 
     def merge(self, ranks: Ranks) -> None:
         """Sum over the ranks: first the numbers and means, then the spreads about the common mean."""
         super().merge(ranks)
-        number, mean, spread, squares, sizes = widen(self._sums, ranks)
-        first = torch.stack((number, number * mean))
-        ranks.sum([first])
-        common = first[1] / first[0].clamp(min=1)
-        second = torch.stack((spread + number * (mean - common) ** 2, squares, sizes))
-        ranks.sum([second])
-        self._sums = torch.cat((first[:1], common[None], second))
+        sums = widen(self._sums, ranks)
+        rest = sums[3:].clone()
+        ranks.sum([rest])
+        self._sums = torch.cat((_merge(sums[:3], ranks), rest))
+        self._errors = _merge(widen(self._errors, ranks), ranks) if self._explains else self._errors
 
     def compute(self, prefix: Split) -> dict[str, float]:
-        """Loss, R², mean absolute error, root mean squared error."""
-        number, _, spread, squares, sizes = self._sums.cpu()
+        """Loss, and what could be computed of ``metrics``; of training those that are usual."""
+        figures = super().compute(prefix)
+        number, _, spread, squares, sizes = self._sums.cpu().double()
         total = float(number.sum())
-        if self.omitted or not total:
-            return super().compute(prefix)
-        figures = {
-            f"{prefix}R2": float((1 - squares / spread)[spread > 0].mean()),
-            f"{prefix}Mae": float(sizes.sum()) / total,
-            f"{prefix}Rmse": math.sqrt(float(squares.sum()) / total),
+        if self.misfit or not total:
+            return figures
+        squared = float(squares.sum()) / total
+        found: dict[MetricName, float] = {
+            "r2": _share(squares, spread),
+            "explained_variance": _share(self._errors[2].cpu().double(), spread) if self._explains else math.nan,
+            "mean_absolute_error": float(sizes.sum()) / total,
+            "mean_squared_error": squared,
+            "root_mean_squared_error": math.sqrt(squared) if squared >= 0 else math.nan,
         }
-        return super().compute(prefix) | finite(figures)
+        wanted = {name: found[name] for name in (self._metrics if prefix == "val" else USUAL)}
+        measured = {name: value for name, value in wanted.items() if math.isfinite(value)}
+        if prefix == "val":
+            missing = [name for name in wanted if name not in measured]
+            still = not bool((spread > 0).any())
+            cause = "the held-out targets do not vary" if still else "an output is not finite"
+            self.omitted = f"{said(missing)}: {cause}" if missing else ""
+        return figures | {f"{prefix}{metric_named(name).figure}": value for name, value in measured.items()}
 
     def state(self) -> dict[str, Tensor]:
         """All sums."""
-        return super().state() | {"sums": self._sums.to("cpu", copy=True)}
+        return super().state() | {name: sums.to("cpu", copy=True) for name, sums in self._by_name().items()}
+
+    def _by_name(self) -> dict[str, Tensor]:
+        return {"sums": self._sums} | ({"errors": self._errors} if self._explains else {})
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on from ``state``."""
         super().restore(state)
         self._sums = self._take(state, "sums", 5, 0)
+        self._errors = self._take(state, "errors", 3, 0)
 
 
 def _columns(tensor: Tensor) -> Tensor:
@@ -78,11 +99,31 @@ def _columns(tensor: Tensor) -> Tensor:
     return tensor if tensor.ndim == 2 else tensor.reshape(-1, 1)
 
 
+def _moments(values: Tensor) -> Tensor:
+    """Number, mean and spread Σ(x - mean)² of ``values`` (N, D), as (3, D)."""
+    mean = values.mean(dim=0)
+    return torch.stack((torch.full_like(mean, values.shape[0]), mean, ((values - mean) ** 2).sum(dim=0)))
+
+
 def _join(one: Tensor, other: Tensor) -> Tensor:
-    """The sums (5, D) of two sets of samples as those of both together."""
+    """The moments (3, D) of two sets of samples as those of both together."""
     number = one[0] + other[0]
     step = other[1] - one[1]
-    joined = one + other
-    joined[1] = one[1] + step * other[0] / number
-    joined[2] += step**2 * one[0] * other[0] / number
-    return joined
+    share = other[0] / number
+    return torch.stack((number, one[1] + step * share, one[2] + other[2] + step**2 * one[0] * share))
+
+
+def _merge(moments: Tensor, ranks: Ranks) -> Tensor:
+    """The moments (3, D) of all ranks."""
+    number, mean, spread = moments
+    first = torch.stack((number, number * mean))
+    ranks.sum([first])
+    common = first[1] / first[0].clamp(min=1)
+    second = spread + number * (mean - common) ** 2
+    ranks.sum([second])
+    return torch.stack((first[0], common, second))
+
+
+def _share(unexplained: Tensor, spread: Tensor) -> float:
+    """1 - unexplained / spread, the mean over the outputs (D,) that vary; NaN where none does."""
+    return float((1 - unexplained / spread)[spread > 0].mean())
