@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from schemas.averaging import WeightAveraging
 from schemas.base import Document
 from schemas.losses import Task
 from schemas.metrics import MONITOR_PATTERN, MetricName
@@ -104,10 +105,32 @@ class TrainingConfig(Document):
         ),
     ] = Field(default_factory=list)
     early_stopping: Annotated[EarlyStopping | None, Field(description="Absent: train all epochs.")] = None
+    weight_averaging: Annotated[
+        WeightAveraging | None, Field(description="Absent: the weights of the latest step are evaluated.")
+    ] = None
     seed: Annotated[
         int, Field(ge=0, le=2**32 - 1, description="Seed of data order, split, initialisation and dropout.")
     ] = 0
     max_steps: Annotated[int | None, Field(ge=1, description="Optimizer steps at most.")] = None
+    limit_train_batches: Annotated[
+        int | None, Field(ge=1, description="Optimizer steps in each epoch at most; absent: all samples are seen.")
+    ] = None
+    limit_val_batches: Annotated[
+        int | None, Field(ge=1, description="Passes in each evaluation at most; absent: all samples are seen.")
+    ] = None
+    overfit_batches: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Train on so many optimizer batches only, and validate on the same: a sound model and loss can learn them by heart.",
+        ),
+    ] = None
+    fast_dev_run: Annotated[
+        bool,
+        Field(
+            description="One epoch of one step and one validation pass, to see whether everything works; the same as epochs, limitTrainBatches and limitValBatches 1."
+        ),
+    ] = False
     strategy: Annotated[
         Literal["auto", "single", "ddp"], Field(description="auto: ddp when more than one device is used.")
     ] = "auto"

@@ -11,6 +11,7 @@ from trainer_core.checkpoints.artifacts import weights, write_preprocessing
 from trainer_core.failure import Failure
 from trainer_core.loop.assemble import assemble
 from trainer_core.loop.forward import telling_out_of_memory
+from trainer_core.loop.limits import narrowed, quickened
 from trainer_core.loop.material import Material, Surroundings, load, size_up
 from trainer_core.loop.ranks import Group, Ranks
 from trainer_core.loop.saving import Saving
@@ -20,6 +21,7 @@ from trainer_core.stop import Stop
 
 def train(assignment: Assignment, channel: Channel, stop: Stop) -> Ending:
     """Train as the assignment says. Raises Failure; a request to stop ends the run with a checkpoint."""
+    assignment = quickened(assignment)
     for name in assignment.devices:
         _check_device(name)
     if len(assignment.devices) == 1 or assignment.request.training_config.strategy == "single":
@@ -44,7 +46,7 @@ def train_rank(assignment: Assignment, stop: Stop) -> Ending:
 def _train(around: Surroundings) -> Ending:
     if around.asked_to_stop():
         return Ending("stopped")
-    material = load(around)
+    material = narrowed(around, load(around))
     if around.asked_to_stop():
         return Ending("stopped")
     sizes = size_up(around, material)

@@ -12,6 +12,7 @@ from trainer_core.epochs.curve import Curve
 from trainer_core.epochs.early_stopping import build_early_stopping
 from trainer_core.loop import randomness
 from trainer_core.loop.announcing import announce
+from trainer_core.loop.averaging import build_averaging
 from trainer_core.loop.batches import Batches, Order
 from trainer_core.loop.clipping import build_clipping
 from trainer_core.loop.divergence import Examiner
@@ -28,6 +29,7 @@ from trainer_core.loop.run_state import Restores, RunState
 from trainer_core.loop.saving import Saving
 from trainer_core.loop.schedules import build_schedule
 from trainer_core.loop.sources import build_source
+from trainer_core.loop.statistics import Statistics
 from trainer_core.loop.trainer import Trainer
 
 
@@ -43,6 +45,8 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
     stopping = build_early_stopping(training, validates)
     figures = build_figures(data.task, device, None, ignore_index=material.loss.ignore_index)
     batches = _batches(around, data.train, sizes)
+    statistics = Statistics(batches, sizes.length.steps_per_epoch, material.forward, device)
+    averaging = build_averaging(model, training.weight_averaging, training.epochs, statistics.settle)
     position, curve = Position(), Curve()
     kept: dict[str, Restores] = {
         "position": position,
@@ -54,6 +58,7 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
     }
     run_state = RunState(
         model=model,
+        averaging=averaging,
         optimizer=optimizer,
         parts=kept,
         definition={"order": batches.order, "length": sizes.length},
@@ -74,6 +79,7 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
         gradients=Gradients(model.parameters()),
         clipping=build_clipping(training),
         gate=build_gate(optimizer, precision, device),
+        averaging=averaging,
         forward=material.forward,
         batches=batches,
         figures=figures,
@@ -124,10 +130,11 @@ def _evaluation(around: Surroundings, material: Material, sizes: Sizes) -> NoEva
     held_out: Samples | None = material.data.validation
     if held_out is None:
         return NoEvaluation()
-    own = material.model_file.metrics
+    training, own = around.request.training_config, material.model_file.metrics
+    most = training.limit_val_batches
     return Evaluation(
-        build_source(held_out, around.device, sizes.workers, around.request.training_config.seed),
-        len(held_out),
+        build_source(held_out, around.device, sizes.workers, training.seed),
+        len(held_out) if most is None else min(len(held_out), most * sizes.eval_batch_size),
         sizes.eval_batch_size,
         material.forward,
         build_figures(

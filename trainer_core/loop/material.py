@@ -143,7 +143,7 @@ def size_up(around: Surroundings, material: Material) -> Sizes:
         request.data_config.eval_batch_size or 2 * batch_size,
         choose_workers(request, material.data.train.arrays is not None, around.ranks.world),
         threads,
-        Length.of(samples, optimizer_batch, training.epochs, training.max_steps),
+        Length.of(samples, optimizer_batch, training.epochs, training.max_steps, training.limit_train_batches),
     )
 
 

@@ -46,9 +46,13 @@ class Length:
     max_steps: int | None = None
 
     @staticmethod
-    def of(samples: int, optimizer_batch: int, epochs: int, max_steps: int | None) -> "Length":
-        """The length of ``epochs`` over ``samples``, taken ``optimizer_batch`` at a time; the last batch may be short."""
-        return Length(epochs, math.ceil(samples / optimizer_batch), max_steps)
+    def of(
+        samples: int, optimizer_batch: int, epochs: int, max_steps: int | None, limit: int | None = None
+    ) -> "Length":
+        """The length of ``epochs`` over ``samples``, taken ``optimizer_batch`` at a time (the last may be short), and at most
+        ``limit`` times."""
+        steps = math.ceil(samples / optimizer_batch)
+        return Length(epochs, steps if limit is None else min(steps, limit), max_steps)
 
     @property
     def total_steps(self) -> int:

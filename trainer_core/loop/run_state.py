@@ -11,6 +11,7 @@ from schemas.result import Place
 from trainer_core.checkpoints.snapshot import Snapshot
 from trainer_core.failure import Failure
 from trainer_core.loop import randomness
+from trainer_core.loop.averaging import Averaging
 from trainer_core.loop.metrics.metrics import Figures
 from trainer_core.loop.ranks import Ranks
 
@@ -32,10 +33,12 @@ class RunState:
     """What a checkpoint keeps of a run on ``ranks``; all of them take part, and each gives what is its own.
 
     ``parts`` are the parts with a state, by the name under which a checkpoint keeps it; ``definition`` those that are
-    kept only to be compared; ``about`` stands in the manifest for people.
+    kept only to be compared; ``about`` stands in the manifest for people. The checkpoint's model is the one that is
+    evaluated, and ``weights`` there says whether these are the trained weights or an average.
     """
 
     model: nn.Module
+    averaging: Averaging
     optimizer: torch.optim.Optimizer
     parts: Mapping[str, Restores]
     definition: Mapping[str, Keeps]
@@ -46,13 +49,16 @@ class RunState:
 
     def capture(self, best_path: str | None) -> Snapshot:
         """The state now. ``best_path`` is the best checkpoint so far; None means the one that is to be written."""
-        self.ranks.share_buffers(self.model)
+        evaluated = self.averaging.evaluated()
+        self.ranks.share_buffers(evaluated)
         state = {name: part.state() for name, part in {**self.parts, **self.definition}.items()}
+        state["averaging"] = self.averaging.state()
         state["bestPath"] = best_path
         state["optimizer"] = type(self.optimizer).__name__
         state["trainingFigures"] = self._training_figures()
         random = self.ranks.gather(randomness.capture(self.device))
-        return Snapshot(self.model.state_dict(), self.optimizer.state_dict(), state, random, self.about)
+        about = self.about | {"weights": "trained" if evaluated is self.model else self.averaging.name}
+        return Snapshot(evaluated.state_dict(), self.optimizer.state_dict(), state, random, about)
 
     def _training_figures(self) -> dict[str, Tensor]:
         """The running figures of all ranks. Merged they are kept by the first rank, so that their total stays what it is."""
@@ -75,6 +81,7 @@ class RunState:
                 detail=str(error),
             ) from error
         _restore_optimizer(self.optimizer, snapshot)
+        self.averaging.restore(snapshot.state["averaging"])
         for name, part in self.parts.items():
             part.restore(snapshot.state[name])
         if self.ranks.first:

@@ -16,6 +16,7 @@ from trainer_core.epochs.best import Best
 from trainer_core.epochs.curve import Curve, row_of
 from trainer_core.epochs.early_stopping import EarlyStop
 from trainer_core.failure import Failure
+from trainer_core.loop.averaging import Averaging
 from trainer_core.loop.batches import Batches, MicroBatch, OptimizerBatch
 from trainer_core.loop.clipping import Clipping
 from trainer_core.loop.divergence import Examiner
@@ -49,6 +50,7 @@ class Trainer:
     gradients: Gradients
     clipping: Clipping
     gate: Gate
+    averaging: Averaging
     forward: Forward
     batches: Batches
     figures: Figures
@@ -85,7 +87,9 @@ class Trainer:
         self.channel.emit(EpochStarted(epoch=self.position.epoch + 1, epochs=self.length.epochs, steps=steps))
         samples = self.train(steps)
         trained = time.monotonic()
-        validation = None if samples is None else self.evaluation.run(self.model)
+        if samples is not None:
+            self.averaging.end_epoch(self.position.epoch)
+        validation = None if samples is None else self.evaluation.run(self.averaging.evaluated())
         if samples is None or validation is None:
             self.save("cancel")
             return "stopped"
@@ -122,7 +126,9 @@ class Trainer:
             raise self.diverged(self.position.step_in_epoch, learning_rate)
         self.precision.step(self.optimizer)
         self.gradients.clear()
-        self.position.advance(stepped=not self.precision.skipped())
+        stepped = not self.precision.skipped()
+        self.averaging.follow(stepped)
+        self.position.advance(stepped)
         taken = Taken(totals, norm, learning_rate, batch.samples)
         if self.reporting.observe(taken, self.position):
             self.look()

@@ -1,0 +1,144 @@
+"""Averaged weights: the mean that was promised, evaluated and kept, and the same after a resume."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from torch import nn
+
+from schemas.averaging import WeightAveraging
+from schemas.events import CheckpointSaved, EpochCompleted
+from trainer_core.failure import Failure
+from trainer_core.loop.averaging import build_averaging
+
+NORMED = """
+import torch
+from torch import nn
+
+
+def build_model():
+    return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3))
+"""
+EMA = {"weightAveraging": {"method": "ema", "decay": 0.9}}
+SWA = {"weightAveraging": {"method": "swa", "start": 0.5}}
+
+
+def nothing(_model: nn.Module) -> None:
+    """No statistics to settle."""
+
+
+def test_an_exponential_mean_is_the_recursion_of_its_definition():
+    model = nn.Linear(3, 2)
+    expected = model.weight.detach().clone()
+    averaging = build_averaging(model, WeightAveraging(method="ema", decay=0.5), 1, nothing)
+    for step in range(20):
+        with torch.no_grad():
+            model.weight.add_(torch.randn(2, 3))
+        averaging.follow(stepped=True)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * model.weight.detach()
+    assert torch.allclose(averaging.evaluated().get_parameter("weight"), expected, atol=1e-6)
+
+
+def test_a_step_that_was_left_out_moves_no_average():
+    model = nn.Linear(3, 2)
+    averaging = build_averaging(model, WeightAveraging(), 1, nothing)
+    averaging.follow(stepped=True)
+    before = averaging.evaluated().get_parameter("weight").clone()
+    with torch.no_grad():
+        model.weight.add_(1.0)
+    averaging.follow(stepped=False)
+    assert torch.equal(averaging.evaluated().get_parameter("weight"), before)
+
+
+def test_a_stochastic_mean_is_that_of_the_last_epochs(bench):
+    plain = bench.train("plain", trainingConfig={"epochs": 4})
+    averaged = bench.train("averaged", trainingConfig={"epochs": 4, **SWA})
+    ends = [load_file(plain.run_folder / name / "model.safetensors") for name in ("epoch-0003", "step-00000020")]
+    for name, tensor in averaged.weights().items():
+        assert np.abs(tensor - (ends[0][name] + ends[1][name]) / 2).max() <= 1e-6, name
+
+
+@pytest.mark.parametrize("averaging", [EMA, SWA])
+def test_what_is_evaluated_is_what_is_kept(bench, averaging):
+    """The validation loss of the last row, by hand from the checkpoint's model: its statistics go with its weights."""
+    bench.write_model(NORMED)
+    run = bench.train(trainingConfig={"epochs": 4, **averaging})
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3)).eval()
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in run.weights().items()})
+    rows = {name: torch.from_numpy(array) for name, array in np.load(bench.folder / "val.npz").items()}
+    with torch.no_grad():
+        loss = nn.functional.cross_entropy(model(rows["x"]), rows["y"]).item()
+    assert run.of(EpochCompleted)[-1].val_loss == pytest.approx(loss, abs=1e-6)
+    plain = bench.train("plain", trainingConfig={"epochs": 4})
+    assert run.of(EpochCompleted)[-1].val_loss != pytest.approx(plain.of(EpochCompleted)[-1].val_loss, abs=1e-4)
+    assert run.of(EpochCompleted)[0].train_loss == plain.of(EpochCompleted)[0].train_loss
+
+
+def test_an_exponential_mean_has_the_statistics_of_the_trained_model(bench):
+    bench.write_model(NORMED)
+    plain, averaged = (bench.train(name, trainingConfig={"epochs": 2, **more}) for name, more in (("a", {}), ("b", EMA)))
+    assert np.array_equal(plain.weights()["1.running_mean"], averaged.weights()["1.running_mean"])
+
+
+def test_statistics_of_a_mean_are_those_of_its_own_weights(bench):
+    """One batch an epoch: the running mean of the first layer's output over the training samples, by hand."""
+    bench.write_model(NORMED)
+    run = bench.train(dataConfig={"batchSize": 70}, trainingConfig={"epochs": 4, **SWA})
+    weights = {name: torch.from_numpy(array) for name, array in run.weights().items()}
+    rows = torch.from_numpy(np.load(bench.folder / "train.npz")["x"])
+    expected = nn.functional.linear(rows, weights["0.weight"], weights["0.bias"]).mean(0)
+    assert torch.allclose(weights["1.running_mean"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("averaging", [EMA, SWA])
+@pytest.mark.parametrize("step", [5, 8, 12, 15, 18])
+def test_a_resume_goes_on_with_the_same_average_to_the_bit(bench, averaging, step):
+    """From ends of epochs (five steps each) and from their middles."""
+    bench.write_model(NORMED)
+    changes = {"trainingConfig": {"epochs": 4, **averaging}, "dataConfig": {"batchSize": 14}}
+    asked = {"saveEverySteps": 1, "keepLast": 100}
+    whole = bench.train("whole", **changes, checkpointConfig=asked)
+    middle = next(saved for saved in whole.of(CheckpointSaved) if saved.step == step)
+    resumed = bench.train("resumed", **changes, checkpointConfig={**asked, "resumeFrom": middle.path})
+    for name, tensor in whole.weights().items():
+        assert np.array_equal(tensor, resumed.weights()[name]), name
+    assert resumed.of(EpochCompleted)[-1].val_loss == whole.of(EpochCompleted)[-1].val_loss
+
+
+def test_an_epoch_that_is_evaluated_again_is_averaged_once():
+    model = nn.Linear(2, 2)
+    averaging = build_averaging(model, WeightAveraging(method="swa", start=0.0), 2, nothing)
+    averaging.end_epoch(0)
+    with torch.no_grad():
+        model.weight.add_(1.0)
+    averaging.end_epoch(1)
+    kept = {name: value if isinstance(value, int) else dict(value) for name, value in averaging.state().items()}
+    evaluated = {name: tensor.clone() for name, tensor in averaging.evaluated().state_dict().items()}
+    resumed = build_averaging(model, WeightAveraging(method="swa", start=0.0), 2, nothing)
+    kept["trained"] = {name: tensor.clone() for name, tensor in kept["trained"].items()}
+    model.load_state_dict(evaluated)
+    resumed.restore(kept)
+    resumed.end_epoch(1)
+    assert torch.equal(resumed.evaluated().get_parameter("weight"), evaluated["weight"])
+
+
+def test_going_on_without_averaging_goes_on_with_the_trained_weights(bench):
+    first = bench.train("first", trainingConfig={"epochs": 2, **EMA})
+    plain = bench.train("plain", trainingConfig={"epochs": 2})
+    asked = {"resumeFrom": first.of(CheckpointSaved)[-1].path}
+    resumed = bench.train("resumed", trainingConfig={"epochs": 3}, checkpointConfig=asked)
+    further = bench.train(
+        "further",
+        trainingConfig={"epochs": 3},
+        checkpointConfig={"resumeFrom": plain.of(CheckpointSaved)[-1].path},
+    )
+    for name, tensor in resumed.weights().items():
+        assert np.array_equal(tensor, further.weights()[name]), name
+
+
+def test_a_model_that_cannot_be_copied_is_refused():
+    model = nn.Linear(2, 2)
+    model.generator = (number for number in range(3))
+    with pytest.raises(Failure, match="cannot be copied"):
+        build_averaging(model, WeightAveraging(), 1, nothing)

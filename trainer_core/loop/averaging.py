@@ -1,0 +1,154 @@
+"""Weights averaged over a run: they are what is evaluated, kept as the checkpoint's model, and handed over."""
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from schemas.averaging import WeightAveraging
+from trainer_core.failure import Failure
+
+# Gives a model's batch normalisation the statistics that go with its weights.
+Settle = Callable[[nn.Module], None]
+
+
+class Averaging:
+    """The weights that are trained are evaluated. The null form."""
+
+    name = ""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+
+    def follow(self, stepped: bool) -> None:
+        """The optimizer has taken a step, or (not ``stepped``) left it out. Never looks at the device."""
+
+    def end_epoch(self, epoch: int) -> None:
+        """The epoch with index ``epoch`` is trained, and is going to be evaluated."""
+
+    def evaluated(self) -> nn.Module:
+        """The model whose weights are the run's result so far, with the buffers that go with them."""
+        return self._model
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the evaluated weights: ``trained``, absent where they are the same."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``, with the evaluated weights already in the model."""
+        if "trained" in state:
+            self._model.load_state_dict(state["trained"])
+
+
+class Average(Averaging):
+    """A copy of the model whose trainable weights are a mean of those that were seen, ``updates`` of them."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self._average = _copied(model)
+        pairs = [
+            (kept, seen)
+            for kept, seen in zip(self._average.parameters(), model.parameters(), strict=True)
+            if seen.requires_grad
+        ]
+        self._kept: list[Tensor] = [kept for kept, _ in pairs]
+        self._seen: list[Tensor] = [seen for _, seen in pairs]
+        self._average.requires_grad_(False)
+        self.updates = 0
+
+    @torch.no_grad()
+    def take(self, share: float) -> None:
+        """Move the average towards the weights as they are, by ``share`` of the way."""
+        torch._foreach_lerp_(self._kept, self._seen, share)
+        self.updates += 1
+
+    @torch.no_grad()
+    def take_buffers(self) -> None:
+        """Buffers (running statistics) are those of the trained model."""
+        for kept, seen in zip(self._average.buffers(), self._model.buffers(), strict=True):
+            kept.copy_(seen)
+
+    def evaluated(self) -> nn.Module:
+        return self._average if self.updates else self._model
+
+    def state(self) -> dict[str, Any]:
+        return {"updates": self.updates, "trained": self._model.state_dict()} if self.updates else {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._average.load_state_dict(self._model.state_dict())
+        super().restore(state)
+        self.updates = state.get("updates", 0)
+
+
+class ExponentialMovingAverage(Average):
+    """average ← d · average + (1 - d) · weights after each step, with d = min(decay, (1 + n) / (10 + n)) after n steps, as
+    TensorFlow's ExponentialMovingAverage with ``num_updates``: the beginning is soon forgotten."""
+
+    name = "ema"
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__(model)
+        self._decay = decay
+
+    def follow(self, stepped: bool) -> None:
+        if stepped:
+            self.take(1.0 - min(self._decay, (1 + self.updates) / (10 + self.updates)))
+
+    def evaluated(self) -> nn.Module:
+        self.take_buffers()
+        return super().evaluated()
+
+
+class StochasticWeightAverage(Average):
+    """The mean of the weights at the end of each epoch from the one with index ``first`` on (Izmailov et al. 2018).
+
+    The learning rate stays that of the schedule. Batch normalisation gets statistics of its own for the mean.
+    """
+
+    name = "swa"
+
+    def __init__(self, model: nn.Module, first: int, settle: Settle) -> None:
+        super().__init__(model)
+        self._first = first
+        self._settle = settle
+        self._latest = -1
+
+    def end_epoch(self, epoch: int) -> None:
+        # Once: a run that was stopped in its evaluation evaluates again.
+        if epoch >= self._first and epoch > self._latest:
+            self._latest = epoch
+            self.take(1.0 / (self.updates + 1))
+            self.take_buffers()
+            self._settle(self._average)
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"latest": self._latest}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        self._latest = state.get("latest", -1)
+
+
+def build_averaging(model: nn.Module, wanted: WeightAveraging | None, epochs: int, settle: Settle) -> Averaging:
+    """Averaging as the request says, of a run of ``epochs``. Raises Failure ``model_invalid`` for a model that cannot be
+    copied."""
+    if wanted is None:
+        return Averaging(model)
+    if wanted.method == "ema":
+        return ExponentialMovingAverage(model, wanted.decay)
+    return StochasticWeightAverage(model, min(epochs - 1, math.ceil(wanted.start * epochs)), settle)
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        raise Failure(
+            "model_invalid",
+            f"The weights cannot be averaged: {type(model).__name__} cannot be copied ({type(error).__name__}).",
+            next_move="Drop trainingConfig.weightAveraging, or keep what cannot be copied out of the model.",
+            detail=str(error),
+        ) from error
