@@ -22,7 +22,10 @@ class CheckpointConfig(Document):
             description="Folder under which the run's folder (named by the job) is made; absent: the job's own folder.",
         ),
     ] = None
-    save_every: Annotated[int, Field(ge=1, description="Epochs between two checkpoints.")] = 1
+    save_every: Annotated[
+        int,
+        Field(ge=1, description="Epochs between two checkpoints; the best epoch and the last are saved beside them."),
+    ] = 1
     save_every_steps: Annotated[
         int | None, Field(ge=1, description="Also save after every so many optimizer steps, in mid-epoch.")
     ] = None

@@ -134,7 +134,10 @@ class JobPayload(Document):
     warnings: list[RunWarning] = Field(default_factory=list)
     artifacts: list[Artifact] = Field(default_factory=list)
     tracking: list[Tracking] = Field(default_factory=list)
-    resolved: Annotated[dict[str, Any], Field(description="The request with every default and choice filled in.")] = (
-        Field(default_factory=dict)
-    )
+    resolved: Annotated[
+        dict[str, Any],
+        Field(
+            description="The request with every default and choice filled in; as it was sent, when the run ended before."
+        ),
+    ] = Field(default_factory=dict)
     provenance: Provenance
