@@ -18,10 +18,14 @@ def write_preprocessing(run_folder: Path, preprocessing: dict[str, Any]) -> list
     if not preprocessing:
         return []
     content = json.dumps(preprocessing, indent=1, ensure_ascii=False, allow_nan=False).encode()
-    path = run_folder / PREPROCESSING_FILE
+    return [write_artifact(run_folder, PREPROCESSING_FILE, content)]
+
+
+def write_artifact(run_folder: Path, name: str, content: bytes) -> Artifact:
+    """The file ``name`` in the run's folder, whole or absent. Raises OSError."""
+    path = run_folder / name
     write_atomically(path, content)
-    digest = hashlib.sha256(content).hexdigest()
-    return [Artifact(name=PREPROCESSING_FILE, path=str(path), bytes=len(content), sha256=digest)]
+    return Artifact(name=name, path=str(path), bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
 def weights(checkpoint: str | None, name: str = WEIGHTS_FILE) -> list[Artifact]:
