@@ -43,51 +43,67 @@ def argument_errors(document: Document, key: str, entry: Entry) -> Errors:
     arguments = look(document, (*TRAINING, key), {})
     if not isinstance(arguments, dict):
         return
-    yield from value_errors(document, key, entry.name, entry.arguments)
+    length = _epochs(document)
+    yield from value_errors(document, key, entry.name, entry.arguments, length)
     given = given_of(arguments)
     for argument in entry.arguments:
         if argument.proposed is not None and argument.name not in given:
-            yield _missing(document, key, entry, argument)
-    for condition in entry.unmet(given):
+            yield _missing(document, key, entry, argument, argument.proposed(length))
+    # Judged as they will be once they are mended: what a fix would bring up is said at once.
+    mended = {name: value for name, value in _as_mended(entry, given).items() if value is not NOTHING}
+    for condition in entry.unmet(mended):
         yield _unmet((*TRAINING, key, condition.argument), entry, condition, given)
 
 
-def value_errors(document: Document, key: str, owner: str, known: Sequence[Argument]) -> Errors:
-    """Errors in the names and values under ``key``, of which ``owner`` knows those in ``known``."""
+def _epochs(document: Document) -> int:
+    epochs = look(document, (*TRAINING, "epochs"))
+    is_length = isinstance(epochs, int) and not isinstance(epochs, bool) and epochs > 0
+    return epochs if is_length else int(TrainingConfig.model_fields["epochs"].default)
+
+
+def _as_mended(entry: Entry, given: Document) -> Document:
+    kinds = {argument.name: argument.kind for argument in entry.arguments if argument.name in given}
+    return {
+        name: given[name] if accepts(kind, given[name]) else mended_argument(name, given[name], kind)
+        for name, kind in kinds.items()
+    }
+
+
+def value_errors(document: Document, key: str, owner: str, known: Sequence[Argument], epochs: int) -> Errors:
+    """Errors in the names and values under ``key``, of which ``owner`` knows those in ``known``, in a run of ``epochs``."""
     arguments = look(document, (*TRAINING, key), {})
     for name, value in arguments.items() if isinstance(arguments, dict) else ():
         path = (*TRAINING, key, name)
-        kinds = [argument.kind for argument in known if argument.name == name]
-        if not kinds:
+        fitting = [argument for argument in known if argument.name == name]
+        if not fitting:
             yield _unknown(document, path, owner, known, value)
-        elif value is not None and not any(accepts(kind, value) for kind in kinds):
-            yield _wrong_value(path, value, kinds[0])
+        elif value is not None and not any(accepts(argument.kind, value) for argument in fitting):
+            yield _wrong_value(path, value, fitting[0], epochs)
 
 
-def _wrong_value(path: Path, value: Any, kind: Kind) -> RequestError:
-    mended = _mended(str(path[-1]), value, kind)
+def _wrong_value(path: Path, value: Any, argument: Argument, epochs: int) -> RequestError:
+    mended = mended_argument(argument.name, value, argument.kind)
+    if mended is NOTHING and argument.proposed is not None:
+        mended = argument.proposed(epochs)
     return wrong(
         path,
         "wrong_argument",
-        f"{named(path)} is {said(value)}; expected {kind.words}.",
+        f"{named(path)} is {said(value)}; expected {argument.kind.words}.",
         got=value,
-        expected=kind.words,
+        expected=argument.kind.words,
         suggestion=None if mended is NOTHING else mended,
         fix=[remove(path)] if mended is NOTHING else [replace(path, mended)],
     )
 
 
-def _mended(name: str, value: Any, kind: Kind) -> Any:
+def mended_argument(name: str, value: Any, kind: Kind) -> Any:
+    """``value`` made such as ``kind`` takes it; NOTHING when that does not suggest itself."""
     mended = mend(name, value, kind.schema)
     return mended if mended is not NOTHING and accepts(kind, mended) else NOTHING
 
 
-def _missing(document: Document, key: str, entry: Entry, argument: Argument) -> RequestError:
+def _missing(document: Document, key: str, entry: Entry, argument: Argument, value: Any) -> RequestError:
     path = (*TRAINING, key, argument.name)
-    epochs = look(document, (*TRAINING, "epochs"))
-    is_length = isinstance(epochs, int) and not isinstance(epochs, bool) and epochs > 0
-    assert argument.proposed is not None
-    value = argument.proposed(epochs if is_length else TrainingConfig.model_fields["epochs"].default)
     parents = [] if has(document, path[:-1]) else [add(path[:-1], {})]
     return wrong(
         path,
@@ -137,6 +153,6 @@ def _moved_near(path: Path, near: str | None, known: Sequence[Argument], value: 
     """``value`` under the name ``near``, where it is right there or can be made so."""
     for argument in known:
         if argument.name == near and value is not None:
-            mended = value if accepts(argument.kind, value) else _mended(argument.name, value, argument.kind)
+            mended = value if accepts(argument.kind, value) else mended_argument(argument.name, value, argument.kind)
             return [] if mended is NOTHING else [add((*path[:-1], argument.name), mended)]
     return []

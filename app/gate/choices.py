@@ -129,7 +129,8 @@ def _loss(document: Document) -> Errors:
     entry, errors = _loss_in_force(document)
     yield from errors
     if entry is None:
-        yield from value_errors(document, "lossArgs", "Any loss", [item for loss in LOSSES for item in loss.arguments])
+        known = [item for loss in LOSSES for item in loss.arguments]
+        yield from value_errors(document, "lossArgs", "Any loss", known, 1)
     else:
         yield from argument_errors(document, "lossArgs", entry)
 

@@ -8,7 +8,7 @@ from pathlib import Path as File
 from typing import Any
 
 from app.gate.model_source import ModelSource, SourceError, near_library, read_source
-from app.gate.patches import Path, look, remove, replace
+from app.gate.patches import Path, look, pointer, remove, replace
 from app.gate.request_errors import named, said, wrong
 from app.gate.spellings import closest
 from app.settings import Settings
@@ -71,7 +71,7 @@ class Paths:
                 errors += self._save_folder(file, text)
             else:
                 errors += self._existing(path, file, text)
-        errors += _latest_of_nothing(document)
+        errors += _latest_of_nothing(document, errors)
         format = self._format(document, resolved, source, errors)
         engine = self._engine(document, source, errors)
         return Found(_with(document, resolved), errors, source, engine, format)
@@ -225,12 +225,15 @@ class Paths:
         return None
 
 
-def _latest_of_nothing(document: dict[str, Any]) -> Iterator[RequestError]:
-    """Each job has a folder of its own: without a folder in common there is no latest checkpoint to go on from."""
-    if look(document, RESUME) == LATEST and look(document, SAVE) is None:
-        message = f'{named(RESUME)} is "latest", and there is no {named(SAVE)} to look for checkpoints in.'
-        expected = f"a run's folder, or {named(SAVE)} beside it"
-        yield wrong(RESUME, "conflict", message, got=LATEST, expected=expected, fix=[remove(RESUME)])
+def _latest_of_nothing(document: dict[str, Any], errors: list[RequestError]) -> list[RequestError]:
+    """Each job has a folder of its own: without a folder in common there is no latest checkpoint to go on from; nor with
+    one that is wrong, whose fix takes it out."""
+    in_vain = any(error.pointer == pointer(SAVE) and error.fix for error in errors)
+    if look(document, RESUME) != LATEST or (look(document, SAVE) and not in_vain):
+        return []
+    message = f'{named(RESUME)} is "latest", and there is no {named(SAVE)} to look for checkpoints in.'
+    expected = f"a run's folder, or {named(SAVE)} beside it"
+    return [wrong(RESUME, "conflict", message, got=LATEST, expected=expected, fix=[remove(RESUME)])]
 
 
 def _with(document: dict[str, Any], resolved: dict[Path, str]) -> dict[str, Any]:

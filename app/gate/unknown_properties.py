@@ -1,13 +1,17 @@
 """Properties that the request does not have, and where each of them belongs."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
+from app.gate.arguments import mended_argument
 from app.gate.mending import NOTHING, mend
 from app.gate.patches import Path, add, has, look, remove
 from app.gate.request_errors import named, said, wrong
 from app.gate.request_schema import is_valid, schema_at
 from app.gate.spellings import closest, home_of, near_home_of, normal
+from schemas.arguments import Entry
+from schemas.kinds import Kind, accepts
 from schemas.losses import LOSSES
 from schemas.optimizers import OPTIMIZERS, find_optimizer
 from schemas.problems import PatchOperation, RequestError
@@ -21,6 +25,7 @@ class UnknownProperties:
         self._document = document
         self.supplied: set[Path] = set()
         self._made: dict[Path, dict[str | int, Any]] = {}
+        self._kinds: dict[Path, Kind] = {}
 
     def error(self, here: Path) -> RequestError:
         """The error for the unknown property at ``here``."""
@@ -65,12 +70,17 @@ class UnknownProperties:
             return None
         optimizer = find_optimizer(self._name("optimizer", "AdamW"))
         schedule = find_schedule(self._name("scheduler", "cosine"))
-        if any(key in entry.argument_names for entry in ([optimizer] if optimizer else OPTIMIZERS)):
-            return "trainingConfig", "optimizerArgs", key
-        if schedule and key in schedule.argument_names:
-            return "trainingConfig", "schedulerArgs", key
-        if any(key in loss.argument_names for loss in LOSSES):
-            return "trainingConfig", "lossArgs", key
+        tables: tuple[tuple[str, Sequence[Entry]], ...] = (
+            ("optimizerArgs", [optimizer] if optimizer else OPTIMIZERS),
+            ("schedulerArgs", [schedule] if schedule else []),
+            ("lossArgs", LOSSES),
+        )
+        for section, entries in tables:
+            argument = next((found for entry in entries if (found := entry.argument(key))), None)
+            if argument is not None:
+                home = ("trainingConfig", section, key)
+                self._kinds[home] = argument.kind
+                return home
         return None
 
     def _name(self, key: str, default: str) -> str:
@@ -81,6 +91,11 @@ class UnknownProperties:
         ways = [home[:length] for length in range(1, len(home))]
         if any(has(self._document, way) and not isinstance(look(self._document, way), dict) for way in ways):
             return None
+        kind = self._kinds.get(home)
+        if kind is not None and not accepts(kind, value):
+            value = mended_argument(str(home[-1]), value, kind)
+            if value is NOTHING:
+                return [remove(here)]
         schema = schema_at(home)
         mended = value if is_valid(value, schema) else mend(str(home[-1]), value, schema)
         self.supplied.update([home, *ways])

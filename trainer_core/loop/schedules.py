@@ -191,9 +191,9 @@ def _warm_restarts(arguments: Arguments, rate: float, _total: int) -> Curve:
 def _one_cycle(arguments: Arguments, rate: float, total: int) -> Curve:
     """Up to ``max_lr`` (the learning rate when absent), down, and on to almost nothing (Smith and Topin 2018)."""
     top: float = arguments["max_lr"] or rate
-    peak = arguments["pct_start"] * total - 1
-    start = top / arguments["div_factor"]
-    end = start / arguments["final_div_factor"]
+    peak: float = arguments["pct_start"] * total - 1
+    start: float = top / arguments["div_factor"]
+    end: float = start / arguments["final_div_factor"]
     is_cosine = arguments["anneal_strategy"] == "cos"
     last = float(total - 1)
     phases = [(peak, start, top), (last, top, end)]
