@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar, get_args
 
 from app.gate.arguments import TRAINING, Document, Errors, argument_errors, value_errors
+from app.gate.group_choices import group_errors
 from app.gate.metric_choices import misfit_errors
 from app.gate.patches import Path, apply, has, look, remove, replace
 from app.gate.request_errors import named, said, wrong
 from app.gate.spellings import closest
-from schemas.arguments import Entry
+from schemas.arguments import Entry, given_of
 from schemas.losses import LOSSES, LossEntry, Task, default_loss, find_loss
 from schemas.optimizers import LEFT_OUT, OPTIMIZERS, find_optimizer
 from schemas.problems import RequestError
@@ -29,7 +30,17 @@ def choice_errors(document: Document) -> list[RequestError]:
 
 
 def _combination_errors(document: Document) -> list[RequestError]:
-    checks = (_weight_decay, _own_warmup, _two_warmups, _smoothing, _precision, _strategy, _features, misfit_errors)
+    checks = (
+        _weight_decay,
+        _own_warmup,
+        _two_warmups,
+        _smoothing,
+        _precision,
+        _strategy,
+        _features,
+        misfit_errors,
+        group_errors,
+    )
     return [error for check in checks for error in check(document)]
 
 
@@ -40,6 +51,23 @@ def _sound(document: Document, error: RequestError, conflicts: int) -> RequestEr
         if len(_combination_errors(moved)) > conflicts:
             return error.model_copy(update={"fix": error.fix[:1]})
     return error
+
+
+def own_loss_errors(document: Document) -> list[RequestError]:
+    """What a request whose loss is the model file's own cannot ask for: that one takes no settings."""
+    if has(document, (*TRAINING, "loss")):
+        return []
+    found = []
+    for key in ("lossArgs", "labelSmoothing"):
+        path = (*TRAINING, key)
+        value = look(document, path)
+        asked = given_of(value) if isinstance(value, dict) else _number(document, key) > 0
+        if asked:
+            message = (
+                f"{named(path)} is {said(value)}, but the loss is the model file's own; set it there, or name a loss."
+            )
+            found.append(wrong(path, "conflict", message, got=value, fix=[remove(path)]))
+    return found
 
 
 def canonical_names(document: Document) -> Document:

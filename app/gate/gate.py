@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from app.gate.choices import canonical_names, choice_errors
+from app.gate.choices import canonical_names, choice_errors, own_loss_errors
 from app.gate.envelope import unwrap
 from app.gate.model_source import ModelSource
 from app.gate.no_effect import no_effect_warnings
@@ -102,6 +102,8 @@ class Gate:
         paths = self._paths.check(given) if depth == "paths" else None
         errors = [*schema_errors(given), *choice_errors(given), *self._device_errors(given)]
         errors = [*errors, *(paths.errors if paths else [])]
+        if paths and paths.source and paths.source.has_loss and paths.engine == "native":
+            errors += own_loss_errors(given)
         placed = [*unwrapped.errors, *(_placed(error, unwrapped.base) for error in errors)][:MAX_ERRORS]
         engine, format = (paths.engine, paths.format) if paths else _as_said(given)
         idle = no_effect_warnings(given, engine, format, tracked=self._settings.mlflow_uri is not None)

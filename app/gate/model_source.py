@@ -1,4 +1,4 @@
-"""What a model file says of itself without being run: its imports, and so its engine."""
+"""What a model file says of itself without being run: its imports, and so its engine, and what it defines."""
 
 import ast
 import json
@@ -40,6 +40,7 @@ class ModelSource:
     libraries: frozenset[str]
     engine: EngineName | None
     builds_dataset: bool
+    has_loss: bool
 
 
 def read_source(path: Path) -> ModelSource:
@@ -51,7 +52,7 @@ def read_source(path: Path) -> ModelSource:
     said = _outline(content) if len(content) <= _PARSED_HERE_BYTES else _outline_apart(content)
     if "code" in said:
         raise SourceError(said["code"], said["message"], said["line"])
-    return ModelSource(content, frozenset(said["libraries"]), said["engine"], said["buildsDataset"])
+    return ModelSource(content, frozenset(said["libraries"]), said["engine"], said["buildsDataset"], said["hasLoss"])
 
 
 def _outline(content: bytes) -> dict[str, Any]:
@@ -89,10 +90,12 @@ def _parse(content: bytes) -> ast.Module:
 
 def _outline_of_tree(tree: ast.Module) -> dict[str, Any]:
     bound = _imported_names(tree)
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     return {
         "libraries": sorted(set(bound.values())),
         "engine": _engine(tree, bound),
-        "buildsDataset": any(isinstance(node, ast.FunctionDef) and node.name == "build_dataset" for node in tree.body),
+        "buildsDataset": "build_dataset" in functions,
+        "hasLoss": "loss" in functions,
     }
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from schemas.arguments import given_of
 from schemas.losses import LOSSES, LossEntry, Task, default_loss, find_loss
 from schemas.training import TrainingConfig
 from trainer_core.arguments import Arguments, invalid
@@ -63,7 +64,7 @@ def build_loss(
 
 
 def _refuse_arguments(training: TrainingConfig) -> None:
-    if training.loss_args:
+    if given_of(training.loss_args):
         raise invalid(_POINTER, "The model file's own loss takes no lossArgs: set them there, or name a loss.")
     if training.label_smoothing:
         raise invalid("/trainingConfig/labelSmoothing", "Label smoothing is for cross_entropy only.")

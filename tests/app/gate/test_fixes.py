@@ -25,6 +25,7 @@ T = "trainingConfig"
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
     workspace = make_workspace(tmp_path_factory.mktemp("workspace"))
     (workspace / "models/large.py").write_text("import torch\n" + "#" * 1_100_000)
+    (workspace / "models/own_loss.py").write_text("import torch\n\ndef loss(output, targets): ...\n")
     return Gate(Settings(home=workspace.parent / "home", workspace=workspace))
 
 
@@ -131,6 +132,23 @@ def test_every_fix_of_a_wrong_request_leaves_fewer_errors(gate: Gate, change: tu
     document = changed(*change)
     assert errors_after_each_fix(gate, document)
     errors_after_each_fix(gate, envelope(document))
+
+
+@pytest.mark.parametrize(
+    ("training", "pointers"),
+    [
+        (
+            {"lossArgs": {"delta": 1}, "labelSmoothing": 0.1},
+            ["/trainingConfig/labelSmoothing", "/trainingConfig/lossArgs"],
+        ),
+        ({"lossArgs": {"delta": None}, "labelSmoothing": 0}, []),
+        ({"loss": "huber", "lossArgs": {"delta": 1}}, []),
+    ],
+)
+def test_the_model_files_own_loss_takes_no_settings(gate: Gate, training: dict[str, Any], pointers: list[str]) -> None:
+    document = changed(T, training, base={**REQUEST, "modelPath": "models/own_loss.py"})
+    assert sorted(error.pointer for error in gate.examine(document, "paths").errors) == pointers
+    errors_after_each_fix(gate, document)
 
 
 ARGUMENTS = [
