@@ -100,6 +100,9 @@ class Step(EventData):
     total_steps: int
     loss: Annotated[float | None, Field(description="Loss of the latest step; absent when not finite.")] = None
     loss_average: Annotated[float | None, Field(description="Mean training loss of the epoch so far.")] = None
+    loss_moving_average: Annotated[
+        float | None, Field(description="Mean loss of the last 100 steps, across the ends of epochs.")
+    ] = None
     accuracy: Annotated[float | None, Field(description="Training accuracy of the epoch so far.")] = None
     learning_rate: float | None = None
     grad_norm: Annotated[float | None, Field(description="Gradient norm before clipping.")] = None
@@ -107,6 +110,14 @@ class Step(EventData):
     eta_seconds: float | None = None
     memory_bytes: Annotated[
         int | None, Field(description="Peak device memory, or the worker's resident set on a CPU.")
+    ] = None
+    memory_limit_bytes: Annotated[
+        int | None,
+        Field(description="What there is: of the device; on a CPU, what this process has and could still get."),
+    ] = None
+    data_wait_share: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="Of the training time since the step event before: waiting for a batch."),
     ] = None
 
 
@@ -128,6 +139,7 @@ class CheckpointSaved(EventData):
     bytes: int
     sha256: Annotated[str, Field(description="SHA-256 of the checkpoint's manifest.")]
     is_best: bool = False
+    seconds: Annotated[float | None, Field(ge=0, description="For which training stood still.")] = None
 
 
 class Alert(EventData):
@@ -157,6 +169,8 @@ class RunFinalizing(EventData):
     event_type: ClassVar[str] = "run.finalizing"
     epochs_trained: int
     seconds: Annotated[float, Field(description="Training time, evaluation and checkpoints included.")]
+    memory_bytes: Annotated[int | None, Field(description="Peak device memory; absent on a CPU.")] = None
+    memory_limit_bytes: Annotated[int | None, Field(description="The device's memory; absent on a CPU.")] = None
 
 
 class AttemptFailed(EventData):

@@ -7,6 +7,7 @@ from pydantic import Field
 from schemas.base import Document
 from schemas.failures import FailureCode, Recovery
 from schemas.problems import PatchOperation
+from schemas.summary import Recommendation, Summary
 
 
 class Place(Document):
@@ -42,6 +43,10 @@ class TrainingError(Document):
     ] = None
 
 
+# Columns of a row that say nothing of the model.
+_NO_FIGURES = frozenset({"epoch", "step", "seconds", "data_wait_seconds", "evaluation_seconds"})
+
+
 class EpochRow(Document):
     """One row of the learning curve. What could not be measured, or was not finite, is absent."""
 
@@ -53,13 +58,18 @@ class EpochRow(Document):
     learning_rate: float | None = None
     seconds: Annotated[float | None, Field(ge=0)] = None
     samples_per_second: float | None = None
+    step: Annotated[int | None, Field(description="Optimizer steps done since the beginning of the run.")] = None
+    data_wait_seconds: Annotated[float | None, Field(ge=0, description="Of seconds: waiting for the next batch.")] = (
+        None
+    )
+    evaluation_seconds: Annotated[float | None, Field(ge=0, description="Of seconds: the held-out samples.")] = None
     metrics: Annotated[dict[str, float], Field(description="Further figures: valR2, valMae, the model file's own.")] = (
         Field(default_factory=dict)
     )
 
     def figure(self, name: str) -> float | None:
         """The figure called ``name`` (``valLoss``, ``valR2`` ...), or None when it was not measured."""
-        row: dict[str, Any] = self.model_dump(by_alias=True, exclude={"metrics", "epoch", "seconds"})
+        row: dict[str, Any] = self.model_dump(by_alias=True, exclude={"metrics", *_NO_FIGURES})
         value = row.get(name, self.metrics.get(name))
         return value if isinstance(value, float) else None
 
@@ -132,6 +142,10 @@ class JobPayload(Document):
     best_epoch: int | None = None
     error: TrainingError | None = None
     warnings: list[RunWarning] = Field(default_factory=list)
+    summary: Annotated[Summary | None, Field(description="What the run came to; absent before the first epoch.")] = None
+    recommendations: Annotated[list[Recommendation], Field(description="What to do next, the most useful first.")] = (
+        Field(default_factory=list)
+    )
     artifacts: list[Artifact] = Field(default_factory=list)
     tracking: list[Tracking] = Field(default_factory=list)
     resolved: Annotated[

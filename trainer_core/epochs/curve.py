@@ -32,11 +32,28 @@ class Curve:
 
 
 def row_of(
-    epoch: int, figures: dict[str, float], learning_rate: float | None, seconds: float, speed: float | None
+    epoch: int,
+    figures: dict[str, float],
+    learning_rate: float | None,
+    speed: float | None,
+    *,
+    step: int,
+    seconds: float,
+    waited: float,
+    evaluated: float,
 ) -> EpochRow:
-    """The row of ``epoch`` (from 1): the usual figures in their columns, the others under ``metrics``."""
+    """The row of ``epoch`` (from 1): the usual figures in their columns, the others under ``metrics``. Of its ``seconds``
+    the loop ``waited`` for batches, and ``evaluated``."""
     columns: dict[str, Any] = {_COLUMNS[name]: value for name, value in figures.items() if name in _COLUMNS}
     others = {name: value for name, value in figures.items() if name not in _COLUMNS}
     return EpochRow(
-        epoch=epoch, learning_rate=learning_rate, seconds=seconds, samples_per_second=speed, metrics=others, **columns
+        epoch=epoch,
+        learning_rate=learning_rate,
+        seconds=seconds,
+        samples_per_second=speed,
+        step=step,
+        data_wait_seconds=waited,
+        evaluation_seconds=evaluated,
+        metrics=others,
+        **columns,
     )

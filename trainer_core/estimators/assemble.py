@@ -15,6 +15,7 @@ from trainer_core.epochs.early_stopping import build_early_stopping
 from trainer_core.estimators.material import Material
 from trainer_core.estimators.run import Run, Side, as_side
 from trainer_core.estimators.scores import Scorer
+from trainer_core.monitors.watch import watch_estimator
 from trainer_core.stop import Stop
 
 
@@ -22,6 +23,7 @@ def assemble(assignment: Assignment, material: Material, channel: Channel, stop:
     """Build every part."""
     request, data, learner = assignment.request, material.data, material.learner
     validates = data.validation is not None
+    epochs = request.training_config.epochs if learner.iterative else 1
     return Run(
         learner=learner,
         train=_side(data.train, data.task),
@@ -36,11 +38,12 @@ def assemble(assignment: Assignment, material: Material, channel: Channel, stop:
         best=build_best(request.checkpoint_config, request.training_config, validates),
         stopping=build_early_stopping(request.training_config, validates),
         curve=Curve(),
+        watch=watch_estimator(channel, epochs=epochs, validates=validates),
         folder=CheckpointFolder(Path(assignment.run_folder), request.checkpoint_config.keep_last),
         config=request.checkpoint_config,
         channel=channel,
         stop=stop,
-        epochs=request.training_config.epochs if learner.iterative else 1,
+        epochs=epochs,
         about={
             "model": learner.name,
             "modelSha256": material.model_file.sha256,

@@ -22,6 +22,7 @@ from trainer_core.epochs.early_stopping import EarlyStop
 from trainer_core.estimators.checkpoint import EstimatorParts
 from trainer_core.estimators.learner import Learner
 from trainer_core.estimators.scores import Scorer
+from trainer_core.monitors.watch import Watch
 from trainer_core.stop import Stop
 
 State = Literal["running", "succeeded", "early_stopped", "stopped"]
@@ -46,6 +47,7 @@ class Run:
     best: Best
     stopping: EarlyStop
     curve: Curve
+    watch: Watch
     folder: CheckpointFolder
     config: CheckpointConfig
     channel: Channel
@@ -85,6 +87,7 @@ class Run:
         verdict = self.stopping.observe(row)
         self.curve.add(row)
         self.channel.emit(EpochCompleted(**row.model_dump(), is_best=is_best))
+        self.watch.epoch(row)
         state: State = "succeeded" if self.epoch >= self.epochs else "running"
         if state == "running" and verdict == "stop":
             state = "early_stopped"
@@ -120,16 +123,27 @@ class Run:
             figures |= self.scorer.score(self.learner.estimator, self.validation.inputs, self.validation.targets, "val")
             self.warn_left_out(self.scorer.omitted)
         speed = len(self.train.inputs) / max(learnt - began, 1e-9)
-        return row_of(self.epoch, figures, None, time.monotonic() - began, speed)
+        ended = time.monotonic()
+        return row_of(
+            self.epoch,
+            figures,
+            None,
+            speed,
+            step=self.epoch,
+            seconds=ended - began,
+            waited=0.0,
+            evaluated=ended - learnt,
+        )
 
     def save(self, kind: Kind, is_best: bool) -> CheckpointSaved:
         """Write a checkpoint and say so. Raises OSError when the disk is full."""
+        began = time.monotonic()
         parts = EstimatorParts(self.learner.estimator, self.state(is_best), self.about)
         saved = self.folder.save(parts, kind=kind, epoch=self.epoch, step=self.epoch, is_best=is_best)
         self.saved_epoch = self.epoch
         self.latest_path = saved.path
         self.best_path = saved.path if is_best else self.best_path
-        self.channel.emit(saved)
+        self.channel.emit(saved.model_copy(update={"seconds": time.monotonic() - began}))
         return saved
 
     def state(self, is_best: bool) -> dict[str, Any]:
@@ -139,6 +153,7 @@ class Run:
             "best": self.best.state(),
             "stopping": self.stopping.state(),
             "curve": self.curve.state(),
+            "watch": self.watch.state(),
             "bestPath": None if is_best else self.best_path,
         }
 
@@ -149,6 +164,7 @@ class Run:
         self.best.restore(parts.state["best"])
         self.stopping.restore(parts.state["stopping"])
         self.curve.restore(parts.state["curve"])
+        self.watch.restore(parts.state["watch"])
         self.latest_path = str(path)
         self.best_path = parts.state["bestPath"] or self.latest_path
 

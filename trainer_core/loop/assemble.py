@@ -31,6 +31,7 @@ from trainer_core.loop.schedules import build_schedule
 from trainer_core.loop.sources import build_source
 from trainer_core.loop.statistics import Statistics
 from trainer_core.loop.trainer import Trainer
+from trainer_core.monitors.watch import watch_network
 
 
 def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
@@ -48,6 +49,10 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
     statistics = Statistics(batches, sizes.length.steps_per_epoch, material.forward, device)
     averaging = build_averaging(model, training.weight_averaging, training.epochs, statistics.settle)
     position, curve = Position(), Curve()
+    watch = watch_network(around.channel, epochs=training.epochs, validates=validates, workers=sizes.workers)
+    reporting = Reporting(
+        around.channel, sizes.length, figures, device, training.report_every_seconds, watch, ranks.world
+    )
     kept: dict[str, Restores] = {
         "position": position,
         "schedule": schedule,
@@ -55,6 +60,7 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
         "best": best,
         "stopping": stopping,
         "curve": curve,
+        "reporting": reporting,
     }
     run_state = RunState(
         model=model,
@@ -88,7 +94,7 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
         best=best,
         stopping=stopping,
         saving=Saving(run_state, _folder(around), request.checkpoint_config, around.channel),
-        reporting=Reporting(around.channel, sizes.length, figures, device, training.report_every_seconds, ranks.world),
+        reporting=reporting,
         examiner=Examiner(model, data.train, material.forward, device, batches.micro_size),
         position=position,
         length=sizes.length,

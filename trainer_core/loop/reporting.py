@@ -1,22 +1,27 @@
 """What a run says between two epochs, and how fast it goes. The only place that reads loss and norm from the device."""
 
-import os
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from schemas.events import EarlyStopTriggered, Step
+from schemas.result import EpochRow
 from trainer_core.channel import Channel, finite
 from trainer_core.epochs.early_stopping import EarlyStop
+from trainer_core.loop.footprint import memory_in_use, memory_limit
 from trainer_core.loop.metrics.metrics import Figures
 from trainer_core.loop.position import Length, Position
 from trainer_core.loop.ranks import Totals
+from trainer_core.loop.trace import Trace
+from trainer_core.monitors.monitor import Reading, Status
+from trainer_core.monitors.waiting import Waiting
+from trainer_core.monitors.watch import Watch
 
-# Steps whose totals are summed by one call.
-_TOGETHER = 256
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,8 @@ class Taken:
 
 
 class Reporting:
-    """Says a ``step`` event at most every ``every_seconds``; the ranks beside the first have a silent channel."""
+    """Says a ``step`` event at most every ``every_seconds``, and shows every step to the monitors of ``watch``; the ranks
+    beside the first have a silent channel."""
 
     def __init__(
         self,
@@ -39,8 +45,10 @@ class Reporting:
         figures: Figures,
         device: torch.device,
         every_seconds: float,
+        watch: Watch,
         world: int = 1,
     ) -> None:
+        self._watch = watch
         self._world = world
         self._channel = channel
         self._length = length
@@ -52,12 +60,26 @@ class Reporting:
         self._samples = 0
         self._seconds = 0.0
         self._left_out: set[str] = set()
-        self._epoch: list[Totals] = []
+        self._trace = Trace()
+        self._waiting = Waiting()
+        self._waited_before_epoch = self._waited_before_status = 0.0
+        self._seconds_since_status = 0.0
+        self._epoch_sum = self._epoch_count = 0.0
 
     def begin_epoch(self) -> None:
         """Averages start anew, and the clock of the speed goes on: evaluation is no training."""
-        self._epoch = []
+        self._epoch_sum = self._epoch_count = 0.0
+        self._waited_before_epoch = self._waiting.seconds
         self._stepped = time.monotonic()
+
+    def timed(self, batches: Iterable[T]) -> Iterator[T]:
+        """``batches``, with the time that the loop waits for them."""
+        return self._waiting.over(batches)
+
+    @property
+    def waited(self) -> float:
+        """Seconds of the epoch so far in which the loop waited for batches."""
+        return self._waiting.seconds - self._waited_before_epoch
 
     def observe(self, taken: Taken, position: Position) -> bool:
         """Count the step; whether it is time to ``say`` something."""
@@ -66,34 +88,76 @@ class Reporting:
         now = time.monotonic()
         self._samples += taken.samples
         self._seconds += now - self._stepped
+        self._seconds_since_status += now - self._stepped
         self._stepped = now
-        self._epoch.append(taken.totals)
-        if len(self._epoch) == _TOGETHER:
-            self._epoch = [Totals.of(self._epoch)]
+        self._trace.add(position.step, taken.totals, taken.norm)
         return now - self._said >= self._every
 
     def say(self, taken: Taken, position: Position) -> None:
         """Say where the run is. Waits for the device."""
+        latest = self._catch_up()[-1]
         now = time.monotonic()
-        loss_sum, count = taken.totals.loss_sum.item(), taken.totals.count.item()
-        so_far = Totals.of(self._epoch)
-        epoch_sum, epoch_count = so_far.loss_sum.item(), so_far.count.item()
+        status = self._status(position, taken.learning_rate, behind=now - self._stepped)
         self._channel.emit(
             Step(
                 epoch=position.number,
                 step=position.step,
                 total_steps=self._length.total_steps,
-                loss=finite(loss_sum / count) if count else None,
-                loss_average=finite(epoch_sum / epoch_count) if epoch_count else None,
+                loss=latest.loss,
+                loss_average=finite(self._epoch_sum / self._epoch_count) if self._epoch_count else None,
+                loss_moving_average=self._watch.loss_average,
                 accuracy=self._accuracy(),
                 learning_rate=taken.learning_rate,
-                grad_norm=finite(taken.norm.item()),
+                grad_norm=latest.norm,
                 samples_per_second=self._samples / self._seconds if self._seconds > 0 else None,
                 eta_seconds=self._seconds_left(now, position),
-                memory_bytes=memory_in_use(self._device),
+                memory_bytes=status.memory,
+                memory_limit_bytes=status.memory_limit,
+                data_wait_share=min(1.0, status.waited / status.seconds) if status.seconds > 0 else None,
             )
         )
+        self._watch.status(status)
         self._said, self._samples, self._seconds = now, 0, 0.0
+
+    def end_epoch(self, row: EpochRow, position: Position) -> None:
+        """Show the rest of the epoch and its ``row`` to the monitors. Waits for the device."""
+        self._catch_up()
+        self._watch.status(self._status(position, row.learning_rate, behind=0.0))
+        self._watch.epoch(row)
+
+    def _catch_up(self) -> list[Reading]:
+        """Read the steps since the last time."""
+        steps = self._trace.read()
+        self._epoch_sum += steps.loss_sums.sum().item()
+        self._epoch_count += steps.counts.sum().item()
+        readings = steps.readings()
+        self._watch.steps(readings)
+        return readings
+
+    def _status(self, position: Position, learning_rate: float | None, behind: float) -> Status:
+        """Where the run stands, with the time since the status before."""
+        status = Status(
+            step=position.step,
+            total_steps=self._length.total_steps,
+            learning_rate=learning_rate,
+            memory=memory_in_use(self._device),
+            memory_limit=memory_limit(self._device),
+            seconds=self._seconds_since_status,
+            waited=self._waiting.seconds - self._waited_before_status,
+            behind=behind,
+        )
+        self._seconds_since_status, self._waited_before_status = 0.0, self._waiting.seconds
+        return status
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps: all that the monitors have seen, the steps up to now included. Waits for the device."""
+        self._catch_up()
+        return self._watch.state()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``; steps after it, not yet read, are undone and shown to nobody."""
+        self._trace.clear()
+        self._watch.restore(state)
 
     def say_early_stop(self, stopping: EarlyStop, epoch: int) -> None:
         """Say that patience has run out after ``epoch``."""
@@ -114,7 +178,9 @@ class Reporting:
         """Say, once, why a figure that one could expect is not there; nothing for an empty ``reason``."""
         if reason and reason not in self._left_out:
             self._left_out.add(reason)
-            self._channel.warn("figures_left_out", f"Some figures are left out, or not exact: {reason.removesuffix('.')}.")
+            self._channel.warn(
+                "figures_left_out", f"Some figures are left out, or not exact: {reason.removesuffix('.')}."
+            )
 
     def _accuracy(self) -> float | None:
         """That of the epoch so far; with several ranks nobody knows it before they merge at the epoch's end."""
@@ -136,11 +202,3 @@ class Reporting:
         done = position.step - self._first_step
         left = max(0, self._length.total_steps - position.step)
         return (now - self._began) / done * left if done > 0 else None
-
-
-def memory_in_use(device: torch.device) -> int:
-    """Bytes: the device's peak so far, or, on a CPU, what this process has resident (Linux: proc(5), statm)."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")

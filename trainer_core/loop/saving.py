@@ -1,5 +1,6 @@
 """When a run's checkpoints are written, and which of them are the best and the latest."""
 
+import time
 from pathlib import Path
 
 from schemas.checkpointing import CheckpointConfig
@@ -38,13 +39,14 @@ class Saving:
 
     def save(self, kind: Kind, position: Position, is_best: bool = False) -> None:
         """Write a checkpoint and say so. All ranks take part. Raises OSError when the disk is full."""
+        began = time.monotonic()
         snapshot = self._run_state.capture(None if is_best else self.best_path)
         if self._folder is None:
             return
         saved = self._folder.save(snapshot, kind=kind, epoch=position.number, step=position.step, is_best=is_best)
         self.latest_path = saved.path
         self.best_path = saved.path if is_best else self.best_path
-        self._channel.emit(saved)
+        self._channel.emit(saved.model_copy(update={"seconds": time.monotonic() - began}))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put the run where ``snapshot`` was taken. Raises Failure ``checkpoint_incompatible`` for one of another model."""

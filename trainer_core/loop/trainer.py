@@ -22,6 +22,7 @@ from trainer_core.loop.clipping import Clipping
 from trainer_core.loop.divergence import Examiner
 from trainer_core.loop.evaluation import NoEvaluation
 from trainer_core.loop.finite import Gate
+from trainer_core.loop.footprint import peak_of_device
 from trainer_core.loop.forward import Forward
 from trainer_core.loop.gradients import Gradients, set_learning_rate
 from trainer_core.loop.metrics.metrics import Figures
@@ -77,7 +78,9 @@ class Trainer:
             state = self.epoch()
         if state != "stopped":
             seconds = time.monotonic() - began
-            self.channel.emit(RunFinalizing(epochs_trained=len(self.curve.rows), seconds=seconds))
+            self.channel.emit(
+                RunFinalizing(epochs_trained=len(self.curve.rows), seconds=seconds, **peak_of_device(self.device))
+            )
         return state
 
     def epoch(self) -> State:
@@ -100,14 +103,26 @@ class Trainer:
         self.reporting.warn_left_out(self.evaluation.omitted)
         rate = self.optimizer.param_groups[0]["lr"]
         speed = samples / (trained - began) if samples else None
-        return self.conclude(row_of(self.position.epoch + 1, figures, rate, time.monotonic() - began, speed))
+        ended = time.monotonic()
+        row = row_of(
+            self.position.epoch + 1,
+            figures,
+            rate,
+            speed,
+            step=self.position.step,
+            seconds=ended - began,
+            waited=self.reporting.waited,
+            evaluated=ended - trained,
+        )
+        return self.conclude(row)
 
     def train(self, steps: int) -> int | None:
         """Take the steps of the epoch from where it stands up to ``steps``; how many samples that were, or None when asked
         to stop in between."""
         samples = 0
         self.reporting.begin_epoch()
-        for batch in self.batches.of_epoch(self.position.epoch, self.position.step_in_epoch, steps):
+        batches = self.batches.of_epoch(self.position.epoch, self.position.step_in_epoch, steps)
+        for batch in self.reporting.timed(batches):
             samples += batch.samples
             if self.step(batch):
                 return None
@@ -170,6 +185,7 @@ class Trainer:
         self.schedule.observe(row.figure(self.schedule_figure))
         self.curve.add(row)
         self.channel.emit(EpochCompleted(**row.model_dump(), is_best=is_best))
+        self.reporting.end_epoch(row, self.position)
         cut_short = self.position.step_in_epoch < self.length.steps_per_epoch
         if not cut_short:
             self.position.finish_epoch()

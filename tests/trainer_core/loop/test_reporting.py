@@ -12,6 +12,7 @@ from trainer_core.loop.metrics.metrics import build_figures
 from trainer_core.loop.position import Length, Position
 from trainer_core.loop.ranks import Totals
 from trainer_core.loop.reporting import Reporting, Taken
+from trainer_core.monitors.watch import Watch
 
 CPU = torch.device("cpu")
 TAKEN = Taken(Totals(torch.tensor(2.0), torch.tensor(4.0)), torch.tensor(1.0), learning_rate=0.1, samples=4)
@@ -26,7 +27,7 @@ def spin(seconds: float) -> None:
 
 def build(channel: Channel, every: float) -> Reporting:
     figures = build_figures("classification", CPU, None)
-    return Reporting(channel, Length.of(8, 4, 100, None), figures, CPU, every)
+    return Reporting(channel, Length.of(8, 4, 100, None), figures, CPU, every, Watch([], channel))
 
 
 def test_epochs_shorter_than_the_interval_are_reported_too():
