@@ -25,6 +25,10 @@ class Kind(Protocol):
         """``value`` in the type that the worker computes with. Raises Unfit."""
 
 
+def _said(bound: float) -> str:
+    return f"{bound:g}" if isinstance(bound, float) else str(bound)
+
+
 @dataclass(frozen=True)
 class Number:
     """A finite number within bounds: ``minimum`` and ``maximum`` belong to them, ``above`` and ``below`` do not."""
@@ -60,10 +64,10 @@ class Number:
         return "a number" + self._bounds()
 
     def _bounds(self) -> str:
-        words = [f"of {self.minimum:g} or more"] if self.minimum is not None else []
-        words += [f"greater than {self.above:g}"] if self.above is not None else []
-        words += [f"at most {self.maximum:g}"] if self.maximum is not None else []
-        words += [f"less than {self.below:g}"] if self.below is not None else []
+        words = [f"of {_said(self.minimum)} or more"] if self.minimum is not None else []
+        words += [f"greater than {_said(self.above)}"] if self.above is not None else []
+        words += [f"{'' if words else 'of '}at most {_said(self.maximum)}"] if self.maximum is not None else []
+        words += [f"less than {_said(self.below)}"] if self.below is not None else []
         return f" {' and '.join(words)}" if words else ""
 
     @property

@@ -41,7 +41,7 @@ def page(schema: dict[str, Any]) -> str:
     for name, child in schema["properties"].items():
         if "$ref" in child:
             sections += _nested(name, _definition(schema, child), schema)
-    return "\n".join([*sections, _optimizers(), _schedules(), _losses(), _metrics()])
+    return "\n".join([*sections, _optimizers(), _schedules(), _losses(), _arguments(), _metrics()])
 
 
 def _definition(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
@@ -107,6 +107,27 @@ def _losses() -> str:
     ]
     head = ["## Losses\n", "| name | also | `lossArgs` | task |", "|---|---|---|---|"]
     return "\n".join([*head, *rows, ""])
+
+
+def _arguments() -> str:
+    """Every argument once for all that take it alike."""
+    owners: dict[tuple[str, str, str], list[str]] = {}
+    for entry in (*OPTIMIZERS, *SCHEDULES, *LOSSES):
+        for argument in entry.arguments:
+            default = (
+                "**required**" if argument.required else "" if argument.default is None else _value(argument.default)
+            )
+            owners.setdefault((argument.name, argument.kind.words, default), []).append(entry.name)
+    rows = [
+        f"| `{name}` | {words} | {default} | {', '.join(names)} |"
+        for (name, words, default), names in sorted(owners.items())
+    ]
+    head = ["## Arguments\n", "| name | takes | default | of |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows, ""])
+
+
+def _value(value: Any) -> str:
+    return f"`{json.dumps(value)}`"
 
 
 def _metrics() -> str:
