@@ -13,8 +13,9 @@ Types = frozenset[str]
 Scope = dict[str, Types]
 NOTHING: Types = frozenset()
 
-# Methods of pydantic models that return one of the same class.
+# Methods of pydantic models that return one of the same class, and those of the class that make one.
 _ALIKE = frozenset({"model_copy"})
+_MAKERS = frozenset({"model_validate", "model_validate_json"})
 
 
 @dataclass
@@ -28,7 +29,8 @@ class AttributeReads:
 
     @staticmethod
     def of(paths: Iterator[Path], read: Iterator[Path]) -> "AttributeReads":
-        """What the files ``read`` read of classes that stand in any of ``paths``."""
+        """What the files ``read`` read of classes that stand in any of ``paths``, and what their properties and methods that
+        are read so read in turn."""
         reads = AttributeReads({path: ast.parse(path.read_text()) for path in paths})
         names = [(path, node) for path, tree in reads.sources.items() for node in ast.walk(tree)]
         for _, node in names:
@@ -41,7 +43,20 @@ class AttributeReads:
                 reads.functions[node.name] = reads.functions.get(node.name, NOTHING) | reads._named(node.returns)
         for path in read:
             reads._body(reads.sources[path].body, {}, None)
+        reads._follow([node for _, node in names if isinstance(node, ast.ClassDef)])
         return reads
+
+    def _follow(self, classes: list[ast.ClassDef]) -> None:
+        """Look into methods that are read, until that brings up no others."""
+        methods = {
+            (owner.name, item.name): item
+            for owner in classes
+            for item in owner.body
+            if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)
+        }
+        while ready := methods.keys() & self.found:
+            for key in ready:
+                self._visit(methods.pop(key), {}, key[0])
 
     def _declare(self, node: ast.ClassDef) -> None:
         members = self.members[node.name]
@@ -89,12 +104,25 @@ class AttributeReads:
             for target, value in _pairs(node):
                 if isinstance(target, ast.Name):
                     scope[target.id] = self._type(value, scope)
+        elif isinstance(node, ast.For):
+            self._loop(node, scope)
+        elif isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+            scope = dict(scope)
+            for loop in node.generators:
+                self._loop(loop, scope)
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             scope[node.target.id] = self._named(node.annotation)
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
             self.found |= {(owner_of, node.attr) for owner_of in self._type(node.value, scope)}
         for child in ast.iter_child_nodes(node):
             self._visit(child, scope, owner)
+
+    def _loop(self, loop: ast.For | ast.comprehension, scope: Scope) -> None:
+        """``for group in groups``: a container is known by what is in it. In enumerate and zip, by what is in any."""
+        of = self._type(loop.iter, scope)
+        if isinstance(loop.iter, ast.Call):
+            of = of.union(*(self._type(argument, scope) for argument in loop.iter.args))
+        scope |= {name.id: of for name in ast.walk(loop.target) if isinstance(name, ast.Name)}
 
     def _type(self, node: ast.expr, scope: Scope) -> Types:
         """The known classes that ``node`` may be of."""
@@ -115,6 +143,8 @@ class AttributeReads:
             return frozenset({function.id} & self.members.keys()) or self.functions.get(function.id, NOTHING)
         if isinstance(function, ast.Attribute) and function.attr in _ALIKE:
             return self._type(function.value, scope)
+        if isinstance(function, ast.Attribute) and function.attr in _MAKERS and isinstance(function.value, ast.Name):
+            return frozenset({function.value.id} & self.members.keys())
         return self._type(function, scope)
 
 
