@@ -51,6 +51,7 @@ _OF_A_NETWORK = (
     "/trainingConfig/strategy",
     "/trainingConfig/devices",
     "/trainingConfig/reportEverySeconds",
+    "/trainingConfig/recovery",
     "/checkpointConfig/saveEverySteps",
     "/resources/threads",
 )

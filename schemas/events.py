@@ -10,6 +10,7 @@ from pydantic import Field
 
 from schemas.base import Document
 from schemas.failures import FailureCode
+from schemas.recovery import RecoveryEntry
 from schemas.result import EpochRow, JobPayload
 
 
@@ -71,7 +72,7 @@ class DataLoaded(EventData):
 
 
 class RunRestored(EventData):
-    """Training goes on from a checkpoint; the curve so far comes with it."""
+    """Training goes on from a checkpoint, or from its beginning (``path`` is then empty); the curve so far comes with it."""
 
     event_type: ClassVar[str] = "run.restored"
     path: str
@@ -153,6 +154,12 @@ class Alert(EventData):
     remedy: str | None = None
 
 
+class RecoveryMade(EventData, RecoveryEntry):
+    """The run helped itself instead of failing."""
+
+    event_type: ClassVar[str] = "recovery"
+
+
 class EarlyStopTriggered(EventData):
     """Patience has run out."""
 
@@ -220,6 +227,7 @@ EVENT_DATA: dict[str, type[EventData]] = {
         EpochCompleted,
         CheckpointSaved,
         Alert,
+        RecoveryMade,
         EarlyStopTriggered,
         RunFinalizing,
         AttemptFailed,

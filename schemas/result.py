@@ -7,6 +7,7 @@ from pydantic import Field
 from schemas.base import Document
 from schemas.failures import FailureCode, Recovery
 from schemas.problems import PatchOperation
+from schemas.recovery import RecoveryEntry
 from schemas.summary import Recommendation, Summary
 
 
@@ -142,6 +143,9 @@ class JobPayload(Document):
     best_epoch: int | None = None
     error: TrainingError | None = None
     warnings: list[RunWarning] = Field(default_factory=list)
+    recoveries: Annotated[list[RecoveryEntry], Field(description="What the run did by itself instead of failing.")] = (
+        Field(default_factory=list)
+    )
     summary: Annotated[Summary | None, Field(description="What the run came to; absent before the first epoch.")] = None
     recommendations: Annotated[list[Recommendation], Field(description="What to do next, the most useful first.")] = (
         Field(default_factory=list)

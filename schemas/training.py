@@ -8,6 +8,7 @@ from schemas.averaging import WeightAveraging
 from schemas.base import Document
 from schemas.losses import Task
 from schemas.metrics import MONITOR_PATTERN, MetricName
+from schemas.recovery import RecoveryPolicy
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -145,3 +146,4 @@ class TrainingConfig(Document):
     report_every_seconds: Annotated[
         float, Field(ge=0, le=3600, description="Shortest time between two step events; 0: every step.")
     ] = 1.0
+    recovery: RecoveryPolicy = Field(default_factory=RecoveryPolicy)

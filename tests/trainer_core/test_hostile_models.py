@@ -170,7 +170,7 @@ def test_a_named_tuple_that_is_not_finite_is_looked_into(bench):
         )
     )
     with pytest.raises(Failure, match="the output of the model") as caught:
-        bench.train()
+        bench.train(trainingConfig={"recovery": {"nonFinite": "fail"}})
     assert caught.value.error.code == "diverged"
 
 

@@ -168,7 +168,7 @@ def test_memory_that_runs_out_is_told_with_a_smaller_batch(bench):
         "        return self.layer(x)\n"
     )
     with pytest.raises(Failure) as caught:
-        bench.train(trainingConfig={"gradientAccumulation": 3})
+        bench.train(trainingConfig={"gradientAccumulation": 3, "recovery": {"outOfMemory": "fail"}})
     error = caught.value.error
     assert error.code == "out_of_memory"
     assert {operation.path: operation.value for operation in error.fix} == {

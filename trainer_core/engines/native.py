@@ -14,6 +14,7 @@ from trainer_core.loop.forward import telling_out_of_memory
 from trainer_core.loop.limits import narrowed, quickened
 from trainer_core.loop.material import Material, Surroundings, load, size_up
 from trainer_core.loop.ranks import Group, Ranks
+from trainer_core.loop.recovery.restart import PassLimits, restarting
 from trainer_core.loop.saving import Saving
 from trainer_core.registry import Ending
 from trainer_core.stop import Stop
@@ -29,15 +30,18 @@ def train(assignment: Assignment, channel: Channel, stop: Stop) -> Ending:
     # Torch's launcher is of no use to a run on one device, which need not pay for its import.
     from trainer_core.launch import launch
 
-    return launch(len(assignment.devices), train_rank, assignment, stop=stop)
+    def start(assignment: Assignment, limits: PassLimits) -> Ending:
+        return launch(len(assignment.devices), train_rank, assignment, limits, stop=stop)
+
+    return restarting(assignment, channel, start)
 
 
-def train_rank(assignment: Assignment, stop: Stop) -> Ending:
+def train_rank(assignment: Assignment, limits: PassLimits, stop: Stop) -> Ending:
     """Train as one of several processes, each with its own device; the first one speaks."""
     ranks = Group.join(assignment.devices)
     channel = FileChannel(Path(assignment.attempt_folder) / EVENTS_FILE) if ranks.first else Channel()
     try:
-        return _train(Surroundings(assignment, ranks.device, ranks, channel, stop))
+        return _train(Surroundings(assignment, ranks.device, ranks, channel, stop, limits))
     finally:
         ranks.close()
         channel.close()

@@ -23,6 +23,13 @@ from trainer_core.loop.material import Material, Sizes, Surroundings
 from trainer_core.loop.metrics.metrics import build_figures
 from trainer_core.loop.optimizers import build_optimizer, default_learning_rate
 from trainer_core.loop.position import Position
+from trainer_core.loop.recovery.fitting import build_memory
+from trainer_core.loop.recovery.ledger import Ledger
+from trainer_core.loop.recovery.lowered_schedule import LoweredSchedule
+from trainer_core.loop.recovery.memory import Memory
+from trainer_core.loop.recovery.moment import Moment, build_moment
+from trainer_core.loop.recovery.refusals import Refusals, build_refusals
+from trainer_core.loop.recovery.rollback import Rollback
 from trainer_core.loop.reporting import Reporting
 from trainer_core.loop.resuming import resume
 from trainer_core.loop.run_state import Restores, RunState
@@ -40,7 +47,8 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
     device, ranks, model, precision = around.device, around.ranks, material.model, material.precision
     learning_rate = training.learning_rate or default_learning_rate(training, material.parameters)
     optimizer = build_optimizer(model, training, learning_rate, device)
-    schedule = build_schedule(training, learning_rate, sizes.length.total_steps)
+    ledger = Ledger()
+    schedule = LoweredSchedule(build_schedule(training, learning_rate, sizes.length.total_steps), ledger)
     validates = data.validation is not None
     best = build_best(request.checkpoint_config, training, validates)
     stopping = build_early_stopping(training, validates)
@@ -53,6 +61,11 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
     reporting = Reporting(
         around.channel, sizes.length, figures, device, training.report_every_seconds, watch, ranks.world
     )
+    moment = build_moment(training.recovery, model, device, figures)
+    memory, memory_of_evaluation = (
+        build_memory(around, kind, size, model, batches.order, position, moment)
+        for kind, size in (("micro_batch", batches.micro_size), ("evaluation_batch", sizes.eval_batch_size))
+    )
     kept: dict[str, Restores] = {
         "position": position,
         "schedule": schedule,
@@ -60,6 +73,9 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
         "best": best,
         "stopping": stopping,
         "curve": curve,
+        "ledger": ledger,
+        "memory": memory,
+        "memoryOfEvaluation": memory_of_evaluation,
         "reporting": reporting,
     }
     run_state = RunState(
@@ -73,6 +89,23 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
         device=device,
         about=_about(around, material, sizes),
     )
+    saving = Saving(run_state, _folder(around), request.checkpoint_config, around.channel)
+    refusals = build_refusals(
+        training.recovery,
+        Refusals(
+            gate=build_gate(optimizer, precision, device),
+            examiner=Examiner(model, data.train, material.forward, device, memory),
+            order=batches.order,
+            position=position,
+            optimizer=optimizer,
+        ),
+        ledger=ledger,
+        moment=moment,
+        precision=precision,
+        schedule=schedule,
+        rollback=Rollback(saving, position, curve, best, ranks, around.channel),
+        channel=around.channel,
+    )
     announce(around, material, sizes, schedule, learning_rate)
     trainer = Trainer(
         model=model,
@@ -84,18 +117,19 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
         precision=precision,
         gradients=Gradients(model.parameters()),
         clipping=build_clipping(training),
-        gate=build_gate(optimizer, precision, device),
         averaging=averaging,
         forward=material.forward,
         batches=batches,
         figures=figures,
-        evaluation=_evaluation(around, material, sizes),
+        evaluation=_evaluation(around, material, sizes, memory_of_evaluation, moment),
         curve=curve,
         best=best,
         stopping=stopping,
-        saving=Saving(run_state, _folder(around), request.checkpoint_config, around.channel),
+        saving=saving,
         reporting=reporting,
-        examiner=Examiner(model, data.train, material.forward, device, batches.micro_size),
+        moment=moment,
+        memory=memory,
+        refusals=refusals,
         position=position,
         length=sizes.length,
         ranks=ranks,
@@ -105,6 +139,7 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
     randomness.seed_everything(training.seed + ranks.index)
     if request.checkpoint_config.resume_from is not None:
         resume(around, trainer)
+    refusals.begin()
     return trainer
 
 
@@ -132,7 +167,7 @@ def _about(around: Surroundings, material: Material, sizes: Sizes) -> dict[str, 
     }
 
 
-def _evaluation(around: Surroundings, material: Material, sizes: Sizes) -> NoEvaluation:
+def _evaluation(around: Surroundings, material: Material, sizes: Sizes, memory: Memory, moment: Moment) -> NoEvaluation:
     held_out: Samples | None = material.data.validation
     if held_out is None:
         return NoEvaluation()
@@ -149,6 +184,8 @@ def _evaluation(around: Surroundings, material: Material, sizes: Sizes) -> NoEva
         around.ranks,
         around.device,
         around.stop,
+        memory,
+        moment,
     )
 
 

@@ -2,34 +2,87 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
 
-@contextmanager
-def keeping_buffers(model: nn.Module) -> Iterator[None]:
-    """What runs inside may change buffers, and their shapes: afterwards each is as it was. Those without a shape yet (of
-    lazy modules) keep what they got, and sparse ones are left alone."""
-    before = [
-        (module, name, buffer, buffer.detach().clone())
+@dataclass
+class _Kept:
+    """One buffer, where it hangs, and its value. ``version`` counts the writes that torch knows of; batch normalisation
+    writes without being counted, and is ``uncounted``."""
+
+    module: nn.Module
+    name: str
+    buffer: Tensor
+    value: Tensor
+    version: int
+    uncounted: bool
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it is still the module's."""
+        return self.module._buffers.get(self.name) is self.buffer
+
+    def take(self) -> None:
+        """Copy the buffer if it may have been written to."""
+        if self.uncounted or self.version != self.buffer._version:
+            self.value.copy_(self.buffer)
+            self.version = self.buffer._version
+
+    def put_back(self) -> None:
+        """The same tensor where it still has its shape, for others may hold it too; untouched when it never changed, for
+        not every buffer may be written to (an expanded one is many times the same memory)."""
+        buffer = self.buffer
+        if buffer.shape != self.value.shape:
+            buffer = self.value
+        elif not torch.equal(buffer, self.value):
+            buffer.detach().copy_(self.value)
+            self.version = buffer._version
+        setattr(self.module, self.name, buffer)
+
+
+class KeptBuffers:
+    """The values that the buffers of ``model`` had at the latest ``take``. Those without a shape yet (of lazy modules) keep
+    what they get, and sparse ones are left alone."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._kept: list[_Kept] | None = None
+
+    def take(self) -> None:
+        """Keep the values that they have now, without a sync. Only what may have been written to is copied again."""
+        if self._kept is None or not all(kept.hangs and kept.buffer.shape == kept.value.shape for kept in self._kept):
+            self._kept = _keep(self._model)
+            return
+        with torch.no_grad():
+            for kept in self._kept:
+                kept.take()
+
+    def put_back(self) -> None:
+        """Give each its value back, and its shape."""
+        for kept in self._kept or ():
+            kept.put_back()
+
+
+def _keep(model: nn.Module) -> list[_Kept]:
+    return [
+        _Kept(module, name, buffer, buffer.detach().clone(), buffer._version, isinstance(module, _NormBase))
         for module in model.modules()
         for name, buffer in module.named_buffers(recurse=False)
         if not is_lazy(buffer) and buffer.layout is torch.strided
     ]
+
+
+@contextmanager
+def keeping_buffers(model: nn.Module) -> Iterator[None]:
+    """What runs inside may change buffers, and their shapes: afterwards each is as it was."""
+    kept = KeptBuffers(model)
+    kept.take()
     try:
         yield
     finally:
-        for module, name, buffer, value in before:
-            _put_back(module, name, buffer, value)
-
-
-def _put_back(module: nn.Module, name: str, buffer: Tensor, value: Tensor) -> None:
-    """The same tensor where it still has its shape, for others may hold it too; untouched when it never changed, for not
-    every buffer may be written to (an expanded one is many times the same memory)."""
-    if buffer.shape != value.shape:
-        buffer = value
-    elif not torch.equal(buffer, value):
-        buffer.detach().copy_(value)
-    setattr(module, name, buffer)
+        kept.put_back()

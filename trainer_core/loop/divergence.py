@@ -13,7 +13,10 @@ from schemas.problems import PatchOperation
 from schemas.result import Place
 from trainer_core.data.samples import Indices, Samples
 from trainer_core.failure import Failure
+from trainer_core.loop.buffers import keeping_buffers
 from trainer_core.loop.forward import Forward
+from trainer_core.loop.randomness import untouched
+from trainer_core.loop.recovery.memory import Memory
 from trainer_core.loop.trees import as_tensors, map_tensors
 
 _SHOWN = 20
@@ -32,37 +35,29 @@ class Finding:
 
 
 class Examiner:
-    """Runs a batch once more, module by module. The weights are those before the step, so it shows again."""
+    """Runs a batch once more, module by module. Where the weights are still those before the step, it shows again."""
 
     def __init__(
-        self, model: nn.Module, samples: Samples, forward: Forward, device: torch.device, micro_size: int
+        self, model: nn.Module, samples: Samples, forward: Forward, device: torch.device, memory: Memory
     ) -> None:
         self._model = model
         self._samples = samples
         self._forward = forward
         self._device = device
-        self._micro_size = micro_size
-
-    def failure(self, indices: Indices, epoch: int, step: int, learning_rate: float) -> Failure:
-        """What to tell the caller of the optimizer batch of samples ``indices``."""
-        finding = self.examine(indices)
-        loss = f" (the loss is {finding.loss:g})" if finding.loss is not None else ""
-        fix = PatchOperation(op="add", path="/trainingConfig/learningRate", value=float(f"{learning_rate / 10:.3g}"))
-        return Failure(
-            "diverged",
-            f"Loss or gradient was not finite in epoch {epoch}, step {step}, at learning rate {learning_rate:.3g}{loss}: "
-            f"first {finding.where}. The step was not taken; the weights are those before it.",
-            next_move="Mend the samples named in untrusted, or leave them out." if finding.in_data else None,
-            place=Place(epoch=epoch, step=step),
-            fix=None if finding.in_data else [fix],
-            detail=f"Samples of the batch (indices into the training data, at most {_SHOWN}): {finding.samples}",
-        )
+        self._memory = memory
 
     def examine(self, indices: Indices) -> Finding:
-        """The first value that is not finite in inputs, outputs of modules, losses, and then gradients."""
+        """The first value that is not finite in inputs, outputs of modules, losses, and then gradients. Leaves generators and
+        buffers as they were, and no gradients."""
         self._model.zero_grad()
-        for start in range(0, len(indices), self._micro_size):
-            part = indices[start : start + self._micro_size]
+        with untouched(self._device), keeping_buffers(self._model):
+            finding = self._examine(indices)
+        self._model.zero_grad()
+        return finding
+
+    def _examine(self, indices: Indices) -> Finding:
+        for start in range(0, len(indices), self._memory.size):
+            part = indices[start : start + self._memory.size]
             inputs, targets = (
                 map_tensors(lambda tensor: tensor.to(self._device), side)
                 for side in as_tensors(self._samples.take(part))
@@ -92,6 +87,21 @@ class Examiner:
             return Finding(where, part[:_SHOWN].tolist(), loss)
         torch.autograd.backward(passed.loss_sum / len(part))
         return None
+
+
+def diverged(finding: Finding, epoch: int, step: int, learning_rate: float, tried: str = "") -> Failure:
+    """What to tell the caller of ``finding``, and of what was ``tried`` before."""
+    loss = f" (the loss is {finding.loss:g})" if finding.loss is not None else ""
+    fix = PatchOperation(op="add", path="/trainingConfig/learningRate", value=float(f"{learning_rate / 10:.3g}"))
+    return Failure(
+        "diverged",
+        f"Loss or gradient was not finite in epoch {epoch}, step {step}, at learning rate {learning_rate:.3g}{loss}: "
+        f"first {finding.where}. The step was not taken; the weights are those before it.{tried}",
+        next_move="Mend the samples named in untrusted, or leave them out." if finding.in_data else None,
+        place=Place(epoch=epoch, step=step),
+        fix=None if finding.in_data else [fix],
+        detail=f"Samples of the batch (indices into the training data, at most {_SHOWN}): {finding.samples}",
+    )
 
 
 @contextmanager

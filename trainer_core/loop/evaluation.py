@@ -7,11 +7,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from trainer_core.loop.forward import Forward
+from trainer_core.loop.batches import MicroBatch, OptimizerBatch
+from trainer_core.loop.forward import Forward, Pass
 from trainer_core.loop.metrics.metrics import Figures
 from trainer_core.loop.ranks import Ranks
+from trainer_core.loop.recovery.memory import Memory
+from trainer_core.loop.recovery.moment import Moment
 from trainer_core.loop.sources import Source
-from trainer_core.loop.trees import map_tensors
+from trainer_core.loop.trees import count_samples, map_tensors
 from trainer_core.stop import Stop
 
 
@@ -45,6 +48,8 @@ class Evaluation(NoEvaluation):
         ranks: Ranks,
         device: torch.device,
         stop: Stop,
+        memory: Memory,
+        moment: Moment,
     ) -> None:
         parts = [np.arange(start, min(start + batch_size, samples)) for start in range(0, samples, batch_size)]
         self._parts = parts[ranks.index :: ranks.world]
@@ -54,6 +59,9 @@ class Evaluation(NoEvaluation):
         self._ranks = ranks
         self._device = device
         self._stop = stop
+        self._batch_size = batch_size
+        self._memory = memory
+        self._moment = moment
 
     def run(self, model: nn.Module) -> dict[str, float] | None:
         """Figures of ``model`` as it is now, by name (``valLoss``, ...); None when the run was asked to stop meanwhile."""
@@ -72,15 +80,33 @@ class Evaluation(NoEvaluation):
         return figures
 
     def _observe(self, model: nn.Module, inputs: object, targets: object) -> None:
-        inputs, targets = (
-            map_tensors(lambda tensor: tensor.to(self._device, non_blocking=True), side) for side in (inputs, targets)
-        )
-        passed = self._forward(model, inputs, targets)
-        self._figures.update(passed.output, targets, passed.loss_sum, passed.count)
+        """Count a batch: in one pass or, where memory is short, in several."""
+        total, done = count_samples(targets), 0
+        while done < total:
+            self._moment.take()
+            rest = _from(done, inputs, targets)
+            piece, passed = self._memory.attempt(lambda: self._pass(model, rest))  # noqa: B023
+            self._figures.update(passed.output, piece.targets, passed.loss_sum, passed.count)
+            done += self._at_once(total)
+
+    def _pass(self, model: nn.Module, rest: OptimizerBatch) -> tuple[MicroBatch, Pass]:
+        piece = next(rest.micro_batches(self._at_once(rest.samples), self._device))
+        return piece, self._forward(model, piece.inputs, piece.targets)
+
+    def _at_once(self, total: int) -> int:
+        """Samples to a pass: all of a batch, until memory was short. A batch may have more targets than samples."""
+        return total if self._memory.size >= self._batch_size else self._memory.size
 
     def close(self) -> None:
         """End the loader's processes."""
         self._source.close()
+
+
+def _from(start: int, inputs: object, targets: object) -> OptimizerBatch:
+    """The samples of a batch from number ``start`` on."""
+    if start:
+        inputs, targets = (map_tensors(lambda tensor: tensor[start:], side) for side in (inputs, targets))
+    return OptimizerBatch(count_samples(targets), inputs, targets, counted=True)
 
 
 @contextmanager

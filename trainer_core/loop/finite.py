@@ -33,6 +33,10 @@ class HostGate:
         """The batch of the epoch in progress whose step was left out, if the device knows one; may wait for it."""
         return None
 
+    def clear(self) -> None:
+        """Judge afresh."""
+        self._skipped = 0
+
 
 class DeviceGate:
     """Decides on the device, without the host: fused optimizers read ``found_inf`` and leave the step out.
@@ -57,6 +61,11 @@ class DeviceGate:
         """The first refused batch of the epoch in progress, or None; waits for the device."""
         batch = int(self._batch.item())
         return None if batch < 0 else batch
+
+    def clear(self) -> None:
+        """Judge afresh: a batch that was refused is dealt with."""
+        self._batch.fill_(-1)
+        self._refusal.zero_()
 
 
 Gate = HostGate | DeviceGate

@@ -226,14 +226,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
+def shortage(error: BaseException) -> str | None:
+    """The text of ``error`` when it, or what it was made of, says that memory ran out; else None."""
+    cause = error.__cause__ if isinstance(error, Failure) else error
+    return str(cause) if cause is not None and is_out_of_memory(cause) else None
+
+
 @contextmanager
 def telling_out_of_memory(batch_size: int, accumulation: int) -> Iterator[None]:
     """What runs inside may run out of memory; then a Failure says which request would need less."""
     try:
         yield
     except (Failure, RuntimeError, MemoryError) as error:
-        cause = error.__cause__ if isinstance(error, Failure) else error
-        if cause is None or not is_out_of_memory(cause):
+        text = shortage(error)
+        if text is None:
             raise
         fix = None
         if batch_size > 1:
@@ -247,5 +253,5 @@ def telling_out_of_memory(batch_size: int, accumulation: int) -> Iterator[None]:
             next_move=None if fix else "One sample does not fit: make the model or its inputs smaller.",
             place=Place(pointer=BATCH_SIZE),
             fix=fix,
-            detail=str(cause),
+            detail=text,
         ) from error

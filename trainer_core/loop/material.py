@@ -1,7 +1,7 @@
 """What the loop works on: the user's model file, data and model, tried out, and how many samples go where."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from trainer_core.loop.losses import Loss, build_loss
 from trainer_core.loop.position import Length
 from trainer_core.loop.precision import Precision, build_precision
 from trainer_core.loop.ranks import Ranks
+from trainer_core.loop.recovery.restart import PassLimits
 from trainer_core.loop.saving import saved_threads
 from trainer_core.loop.threads import measure
 from trainer_core.loop.trees import as_tensors, map_tensors
@@ -38,13 +39,14 @@ from trainer_core.stop import Stop
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where a rank runs and whom it talks to."""
+    """Where a rank runs and whom it talks to; ``limits`` are what an earlier start of the run found out."""
 
     assignment: Assignment
     device: torch.device
     ranks: Ranks
     channel: Channel
     stop: Stop
+    limits: PassLimits = field(default_factory=PassLimits)
 
     @property
     def request(self) -> TrainingRequest:

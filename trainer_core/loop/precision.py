@@ -40,6 +40,9 @@ class Precision:
         """Step ``optimizer``; in fp16 only when every gradient is finite."""
         optimizer.step()
 
+    def leave_out(self) -> None:
+        """Take no step, though gradients were unscaled for one."""
+
     def skipped(self) -> bool:
         """Whether the latest ``step`` left the weights as they were. Never looks at the device."""
         return False
@@ -99,6 +102,11 @@ class ScaledHalf(BrainFloat):
         scale = float(self._scaler.get_scale())
         self._skipped = scale < self._scale
         self._scale = scale
+
+    def leave_out(self) -> None:
+        """Adapt the scale: a scaler unscales once for each update."""
+        self._scaler.update()
+        self._scale = float(self._scaler.get_scale())
 
     def skipped(self) -> bool:
         """Whether the latest step was left out."""

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from schemas.events import RunRestored
 from schemas.result import Place
 from trainer_core.channel import Channel
 from trainer_core.checkpoints.resumption import load_resumed
@@ -10,6 +9,7 @@ from trainer_core.checkpoints.snapshot import load_snapshot
 from trainer_core.failure import Failure
 from trainer_core.loop.gradients import set_learning_rate
 from trainer_core.loop.material import Surroundings
+from trainer_core.loop.recovery.rollback import restored
 from trainer_core.loop.trainer import Trainer
 
 
@@ -21,16 +21,7 @@ def resume(around: Surroundings, trainer: Trainer) -> None:
     # The rate of the latest step: an epoch whose steps are all done is only evaluated, and its row names the rate.
     position = trainer.position
     set_learning_rate(trainer.optimizer, trainer.schedule.learning_rate(max(0, position.step - 1), position.epoch))
-    around.channel.emit(
-        RunRestored(
-            path=str(snapshot.path),
-            epoch=trainer.position.epoch,
-            step=trainer.position.step,
-            history=trainer.curve.rows,
-            best_epoch=trainer.best.epoch,
-            best_path=trainer.saving.best_path,
-        )
-    )
+    around.channel.emit(restored(trainer.saving, trainer.position, trainer.curve, trainer.best))
 
 
 def follow_changes(trainer: Trainer, state: dict[str, Any], channel: Channel) -> None:

@@ -86,6 +86,8 @@ class RunState:
             part.restore(snapshot.state[name])
         if self.ranks.first:
             self.figures.restore(snapshot.state["trainingFigures"])
+        else:
+            self.figures.reset()
         if self.ranks.index < len(snapshot.random):
             randomness.restore(snapshot.random[self.ranks.index], self.device)
 

@@ -48,10 +48,14 @@ class Saving:
         self.best_path = saved.path if is_best else self.best_path
         self._channel.emit(saved.model_copy(update={"seconds": time.monotonic() - began}))
 
+    def capture(self) -> Snapshot:
+        """The state now, as the next checkpoint would hold it; later steps change it. All ranks take part."""
+        return self._run_state.capture(self.best_path)
+
     def restore(self, snapshot: Snapshot) -> None:
         """Put the run where ``snapshot`` was taken. Raises Failure ``checkpoint_incompatible`` for one of another model."""
         self._run_state.restore(snapshot)
-        self.latest_path = str(snapshot.path)
+        self.latest_path = None if snapshot.path is None else str(snapshot.path)
         self.best_path = snapshot.state["bestPath"] or self.latest_path
 
 

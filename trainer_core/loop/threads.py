@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from trainer_core.data.samples import Samples
+from trainer_core.failure import Failure
 from trainer_core.loop.buffers import keeping_buffers
-from trainer_core.loop.forward import Forward
+from trainer_core.loop.forward import Forward, shortage
 from trainer_core.loop.randomness import untouched
 from trainer_core.loop.trees import as_tensors
 
@@ -57,14 +58,28 @@ def _seconds(one_pass: Callable[[], object], threads: int) -> float:
 
 
 def measure(model: nn.Module, samples: Samples, forward: Forward, size: int) -> int:
-    """The number of threads for passes of ``size`` samples forward and backward. Parameters, buffers, gradients and
-    generators are afterwards as they were."""
+    """The number of threads for passes of ``size`` samples forward and backward, or of as many as memory permits: what does
+    not fit is the first batch's to tell. Parameters, buffers, gradients and generators are afterwards as they were."""
+    before = torch.get_num_threads()
+    while size:
+        try:
+            return _measure(model, samples, forward, size)
+        except (Failure, RuntimeError, MemoryError) as error:
+            if shortage(error) is None:
+                raise
+        torch.set_num_threads(before)
+        size //= 2
+    return before
+
+
+def _measure(model: nn.Module, samples: Samples, forward: Forward, size: int) -> int:
     inputs, targets = as_tensors(samples.take(np.arange(min(size, len(samples)))))
 
     def one_pass() -> None:
         forward.backward(forward(model, inputs, targets).loss_sum)
 
-    with untouched(torch.device("cpu")), keeping_buffers(model):
-        number = fastest_number(one_pass, torch.get_num_threads())
-    model.zero_grad(set_to_none=True)
-    return number
+    try:
+        with untouched(torch.device("cpu")), keeping_buffers(model):
+            return fastest_number(one_pass, torch.get_num_threads())
+    finally:
+        model.zero_grad(set_to_none=True)

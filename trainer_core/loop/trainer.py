@@ -15,13 +15,10 @@ from trainer_core.checkpoints.manifest import Kind
 from trainer_core.epochs.best import Best
 from trainer_core.epochs.curve import Curve, row_of
 from trainer_core.epochs.early_stopping import EarlyStop
-from trainer_core.failure import Failure
 from trainer_core.loop.averaging import Averaging
 from trainer_core.loop.batches import Batches, MicroBatch, OptimizerBatch
 from trainer_core.loop.clipping import Clipping
-from trainer_core.loop.divergence import Examiner
 from trainer_core.loop.evaluation import NoEvaluation
-from trainer_core.loop.finite import Gate
 from trainer_core.loop.footprint import peak_of_device
 from trainer_core.loop.forward import Forward
 from trainer_core.loop.gradients import Gradients, set_learning_rate
@@ -29,6 +26,9 @@ from trainer_core.loop.metrics.metrics import Figures
 from trainer_core.loop.position import Length, Position
 from trainer_core.loop.precision import Precision
 from trainer_core.loop.ranks import Ranks, Totals
+from trainer_core.loop.recovery.memory import Memory
+from trainer_core.loop.recovery.moment import Moment
+from trainer_core.loop.recovery.refusals import Refusals, Refused
 from trainer_core.loop.reporting import Reporting, Taken
 from trainer_core.loop.saving import Saving
 from trainer_core.loop.schedules import Schedule
@@ -50,7 +50,6 @@ class Trainer:
     precision: Precision
     gradients: Gradients
     clipping: Clipping
-    gate: Gate
     averaging: Averaging
     forward: Forward
     batches: Batches
@@ -61,7 +60,9 @@ class Trainer:
     stopping: EarlyStop
     saving: Saving
     reporting: Reporting
-    examiner: Examiner
+    moment: Moment
+    memory: Memory
+    refusals: Refusals
     position: Position
     length: Length
     ranks: Ranks
@@ -75,7 +76,10 @@ class Trainer:
         if state == "running" and self.ranks.any(self.stop.requested):
             return "stopped"
         while state == "running":
-            state = self.epoch()
+            try:
+                state = self.epoch()
+            except Refused as refused:
+                self.refusals.go_back(refused)
         if state != "stopped":
             seconds = time.monotonic() - began
             self.channel.emit(
@@ -123,22 +127,25 @@ class Trainer:
         self.reporting.begin_epoch()
         batches = self.batches.of_epoch(self.position.epoch, self.position.step_in_epoch, steps)
         for batch in self.reporting.timed(batches):
+            if self.refusals.leaves_out():
+                continue
             samples += batch.samples
             if self.step(batch):
                 return None
-        self.look()
+        self.refusals.look()
         return samples
 
     def step(self, batch: OptimizerBatch) -> bool:
         """One optimizer step; whether the run is asked to stop."""
         learning_rate = self.schedule.learning_rate(self.position.step, self.position.epoch)
         set_learning_rate(self.optimizer, learning_rate)
-        totals, stop = self.accumulate(batch)
+        self.moment.take()
+        totals, stop = self.memory.attempt(lambda: self.accumulate(batch))
         self.precision.unscale(self.optimizer)
         self.gradients.make_mean(batch.samples, totals.count)
         norm = self.clipping.clip(self.gradients)
-        if not self.gate.admits(totals.loss_sum, norm, self.position.step_in_epoch):
-            raise self.diverged(self.position.step_in_epoch, learning_rate)
+        if not self.refusals.admits(totals.loss_sum, norm):
+            return stop
         self.precision.step(self.optimizer)
         self.gradients.clear()
         stepped = not self.precision.skipped()
@@ -146,7 +153,7 @@ class Trainer:
         self.position.advance(stepped)
         taken = Taken(totals, norm, learning_rate, batch.samples)
         if self.reporting.observe(taken, self.position):
-            self.look()
+            self.refusals.look()
             self.reporting.say(taken, self.position)
         if self.saving.due_in_epoch(self.position):
             self.save("step")
@@ -155,7 +162,7 @@ class Trainer:
     def accumulate(self, batch: OptimizerBatch) -> tuple[Totals, bool]:
         """Forward and backward over the micro-batches; the totals over all ranks, and whether any was asked to stop."""
         parts: list[Totals] = []
-        for micro in batch.micro_batches(self.batches.micro_size, self.device):
+        for micro in batch.micro_batches(self.memory.size, self.device):
             with nullcontext() if micro.last else self.ranks.accumulate(self.network):
                 parts.append(self.micro_batch(micro, self.ranks.world / batch.samples))
         return self.ranks.total(Totals.of(parts), self.stop.requested)
@@ -201,20 +208,8 @@ class Trainer:
 
     def save(self, kind: Kind, is_best: bool = False) -> None:
         """Write a checkpoint of weights that are known to be sound."""
-        self.look()
+        self.refusals.look()
         self.saving.save(kind, self.position, is_best)
-
-    def look(self) -> None:
-        """Ask the device whether it refused a step; waits for it."""
-        batch = self.gate.refused()
-        if batch is not None:
-            raise self.diverged(batch, self.optimizer.param_groups[0]["lr"])
-
-    def diverged(self, batch: int, learning_rate: float) -> Failure:
-        """What to say of the epoch's batch number ``batch``, whose loss or gradient was not finite."""
-        step = self.position.step - (self.position.step_in_epoch - batch) + 1
-        (indices,) = self.batches.order.batches(self.position.epoch, batch, batch + 1)
-        return self.examiner.failure(indices, self.position.epoch + 1, step, learning_rate)
 
     def close(self) -> None:
         """End what was started to fetch data."""

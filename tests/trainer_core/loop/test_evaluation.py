@@ -14,6 +14,8 @@ from trainer_core.loop.losses import build_loss
 from trainer_core.loop.metrics.metrics import build_figures
 from trainer_core.loop.precision import Precision
 from trainer_core.loop.ranks import Ranks
+from trainer_core.loop.recovery.memory import Memory
+from trainer_core.loop.recovery.moment import Moment
 from trainer_core.loop.sources import Resident
 from trainer_core.models.file import ModelFile
 from trainer_core.stop import Stop
@@ -33,7 +35,16 @@ def sums(model: nn.Module, samples: ArraySamples, forward: Forward, ranks: Ranks
     """What one rank has summed after an evaluation, and the figures it computed."""
     figures = build_figures("classification", CPU, None)
     evaluation = Evaluation(
-        Resident(samples.arrays, CPU), len(samples), BATCH, forward, figures, ranks, CPU, stop or Stop()
+        Resident(samples.arrays, CPU),
+        len(samples),
+        BATCH,
+        forward,
+        figures,
+        ranks,
+        CPU,
+        stop or Stop(),
+        Memory(BATCH),
+        Moment(),
     )
     computed = evaluation.run(model)
     return figures.state(), computed

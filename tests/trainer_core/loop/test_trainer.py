@@ -7,6 +7,8 @@ from schemas.events import Alert, CheckpointSaved, EpochCompleted, EpochStarted,
 from trainer_core.failure import Failure
 from trainer_core.stop import Stop
 
+FAIL = {"nonFinite": "fail"}
+
 MASKED = """
 import torch
 from torch import nn
@@ -121,7 +123,9 @@ def test_divergence_is_caught_before_it_changes_a_weight(bench):
         "def build_model():\n    return nn.Sequential(nn.Linear(6, 3), Explode())\n"
     )
     with pytest.raises(Failure) as caught:
-        bench.train(checkpointConfig={"saveEverySteps": 1, "keepLast": 100}, trainingConfig={"epochs": 5})
+        bench.train(
+            checkpointConfig={"saveEverySteps": 1, "keepLast": 100}, trainingConfig={"epochs": 5, "recovery": FAIL}
+        )
     error = caught.value.error
     assert error.code == "diverged"
     assert (error.place.epoch, error.place.step) == (2, 8)
@@ -147,6 +151,7 @@ def test_too_high_a_rate_diverges_with_the_layer_named(bench):
                 "optimizerArgs": {"momentum": 0.99},
                 "gradientClipping": 0,
                 "scheduler": "none",
+                "recovery": FAIL,
             }
         )
     assert caught.value.error.fix[0].value == 100.0
@@ -163,7 +168,7 @@ def test_a_not_finite_sample_is_named(bench):
         "    return [(x[i], rows['y'][i]) for i in range(len(x))]\n"
     )
     with pytest.raises(Failure, match="first the inputs themselves") as caught:
-        bench.train()
+        bench.train(trainingConfig={"recovery": FAIL})
     assert caught.value.error.untrusted.endswith("[41]")
     assert caught.value.error.fix is None
 
