@@ -20,6 +20,9 @@ from trainer_core.loop.alignment import align_classes, align_values, one_tensor
 _POINTER = "/trainingConfig/lossArgs"
 IGNORED = -100
 OWN = "model file"
+# The loss of log-probabilities (M, C) and classes (M,), and the sum of the weights of the classes that count.
+_NEGATIVE_LOG_LIKELIHOOD = torch.ops.aten.nll_loss_forward.default
+_SUM = 2
 
 SumAndCount = tuple[Tensor, Tensor]
 
@@ -140,19 +143,15 @@ def _cross_entropy(weight: Tensor | None, ignored: int, smoothing: float) -> Cal
             return _soft_cross_entropy(output, targets, weight, smoothing)
         logits, classes = align_classes(output, targets)
         weights = _fit_weights(weight, logits.shape[1], "weight")
-        total = functional.cross_entropy(
-            logits,
-            classes.long(),
-            None if weights is None else weights.to(logits.dtype),
-            ignore_index=ignored,
-            reduction="sum",
-            label_smoothing=smoothing,
-        )
-        counted = classes != ignored
-        if weights is None:
-            return total, torch.count_nonzero(counted).to(total.dtype)
-        shares = weights[torch.where(counted, classes, 0).long()]
-        return total, torch.where(counted, shares, 0.0).sum().to(total.dtype)
+        weights = None if weights is None else weights.to(logits.dtype)
+        classes = classes.long()
+        # What is in functional.cross_entropy; it keeps the count to itself.
+        total, count = _NEGATIVE_LOG_LIKELIHOOD(torch.log_softmax(logits, 1), classes, weights, _SUM, ignored)
+        if smoothing:
+            total = functional.cross_entropy(
+                logits, classes, weights, ignore_index=ignored, reduction="sum", label_smoothing=smoothing
+            )
+        return total, count
 
     return function
 

@@ -60,6 +60,33 @@ def test_a_loader_gives_what_memory_gives(workers):
         streamed.close()
 
 
+@pytest.mark.parametrize(("size", "width"), [(16, 4), (64, 20), (8, 2), (7, 3), (4096, 16)])
+def test_parts_picked_together_are_those_picked_one_by_one(size: int, width: int) -> None:
+    x = np.random.default_rng(0).normal(size=(10_000, width)).astype(np.float32)
+    y = np.arange(len(x))
+    parts = Order(len(x), size, seed=0, shuffle=True).batches(0, 3, 10_000 // size + 1)
+    count = 0
+    for part, (inputs, targets) in zip(parts, Resident((x, y), CPU).fetch(parts, 0), strict=True):
+        assert np.array_equal(inputs.numpy(), x[part])
+        assert np.array_equal(targets.numpy(), y[part])
+        # As memory of its own would begin: a sum may be rounded otherwise where it does not, and a resume picks other blocks.
+        assert inputs.data_ptr() % 64 == targets.data_ptr() % 64 == 0
+        count += 1
+    assert count == len(parts)
+
+
+def test_a_model_may_write_into_its_batch() -> None:
+    x, y = np.ones((64, 16), np.float32), np.zeros(64, np.int64)
+    weight = torch.full((16,), 2.0, requires_grad=True)
+    batches = list(Resident((x, y), CPU).fetch([np.arange(16), np.arange(16, 32)], 0))
+    batches[0][0].mul_(weight).sum().backward()
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [16.0] * 16
+    assert batches[0][0].detach().eq(2).all()
+    assert batches[1][0].eq(1).all()
+    assert not batches[1][0].requires_grad
+
+
 def test_a_loader_draws_nothing_from_the_generator_of_dropout():
     before = torch.get_rng_state()
     streamed = Streamed(Part(samples(), np.arange(23)), 0, seed=0, pin=False)

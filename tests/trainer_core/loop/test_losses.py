@@ -44,6 +44,8 @@ def test_cross_entropy_is_torchs_mean(smoothing: float, weight: list[float] | No
     tensor = None if weight is None else torch.tensor(weight)
     expected = functional.cross_entropy(logits, targets, tensor, ignore_index=ignored, label_smoothing=smoothing)
     torch.testing.assert_close(mean(loss, logits, targets), expected)
+    whole = functional.cross_entropy(logits, targets, tensor, None, ignored, None, "sum", smoothing)
+    assert loss(logits, targets)[0].equal(whole)
     (ours,) = torch.autograd.grad(mean(loss, logits, targets), logits)
     (theirs,) = torch.autograd.grad(expected, logits)
     torch.testing.assert_close(ours, theirs)

@@ -17,6 +17,21 @@ def build(**options: object) -> Precision:
     return build_precision(TrainingConfig.model_validate(options), CPU)
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_gradients_are_those_of_the_scaled_loss_and_add_up(kind: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model, inputs = nn.Linear(5, 3).to(kind), torch.randn(7, 5, dtype=kind)
+    precision = build(precision="fp32")
+    found = []
+    for backward in (lambda loss: precision.backward(loss, 1 / 7), lambda loss: (loss * (1 / 7)).backward()):
+        model.zero_grad()
+        for _ in range(2):
+            backward(model(inputs).square().sum())
+        assert model.weight.grad is not None
+        found.append(model.weight.grad.clone())
+    assert found[0].equal(found[1])
+
+
 @pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
 def test_each_format_trains_a_convolution_on_a_cpu(name: str) -> None:
     torch.manual_seed(0)
