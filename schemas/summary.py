@@ -11,14 +11,15 @@ Bound = Literal["compute", "data", "evaluation", "checkpoints", "startUp"]
 
 RecommendationCode = Literal[
     "lower_learning_rate",
+    "raise_learning_rate",
     "stop_early",
+    "more_weight_decay",
     "train_longer",
-    "lower_rate_on_plateau",
+    "lower_rate_over_time",
     "more_workers",
+    "save_less_often",
     "fewer_micro_batches",
     "larger_batch",
-    "evaluate_in_larger_batches",
-    "save_less_often",
     "test_on_held_out_data",
 ]
 

@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 from jsonschema import Draft202012Validator
 
+from app.review.facts import Facts, Spent
+from app.review.recommending import recommend
+from app.review.summarizing import summarize
 from app.store.interface import JobRow
 from schemas.assignment import Outcome
 from schemas.events import (
@@ -56,10 +59,13 @@ def fold(events: Iterable[Event], outcome: Outcome, row: JobRow) -> JobPayload:
 
     The same arguments give the same payload. A job that never started has one too.
     """
-    story = _Story()
+    story, spent = _Story(), Spent()
     for event in events:
         story.take(event)
+        spent.take(event)
     best = story.best_row()
+    facts = _facts(story, spent, best, outcome)
+    summary = summarize(facts)
     return JobPayload(
         status=_STATUS[outcome.state],
         metrics=_metrics(story, best),
@@ -69,6 +75,8 @@ def fold(events: Iterable[Event], outcome: Outcome, row: JobRow) -> JobPayload:
         best_epoch=best.epoch if best else None,
         error=outcome.error,
         warnings=list(story.warnings)[-_WARNINGS_LIMIT:],
+        summary=summary,
+        recommendations=recommend(facts, summary),
         artifacts=outcome.artifacts,
         tracking=outcome.tracking,
         resolved=story.resolved or row.request,
@@ -182,6 +190,23 @@ def _metrics(story: _Story, best: EpochRow | None) -> Metrics:
             "samples_per_second": best.samples_per_second,
             "other": best.metrics,
         }
+    )
+
+
+def _facts(story: _Story, spent: Spent, best: EpochRow | None, outcome: Outcome) -> Facts:
+    """What the review of the run goes by."""
+    finalizing = story.finalizing
+    return Facts(
+        state=outcome.state,
+        rows=[story.curve[epoch] for epoch in sorted(story.curve)],
+        best_epoch=best.epoch if best else None,
+        resolved=story.resolved,
+        error=outcome.error,
+        alerts=frozenset(warning.code for warning in story.warnings),
+        latest_path=story.latest_saved.path if story.latest_saved else "",
+        spent=spent,
+        memory=(finalizing.memory_bytes or 0) if finalizing else 0,
+        memory_limit=(finalizing.memory_limit_bytes or 0) if finalizing else 0,
     )
 
 

@@ -1,0 +1,222 @@
+"""What to do after a run: few rules, each with its figures and the next request."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from app.review.facts import Facts
+from schemas.optimizers import find_optimizer
+from schemas.problems import PatchOperation
+from schemas.schedules import find_schedule
+from schemas.summary import Recommendation, RecommendationCode, Summary
+
+_RATE = "/trainingConfig/learningRate"
+_EPOCHS = "/trainingConfig/epochs"
+_STOPPING = "/trainingConfig/earlyStopping"
+_DECAY = "/trainingConfig/weightDecay"
+_SCHEDULE = "/trainingConfig/scheduler"
+_SCHEDULE_ARGUMENTS = "/trainingConfig/schedulerArgs"
+_ACCUMULATION = "/trainingConfig/gradientAccumulation"
+_STEPS = "/trainingConfig/maxSteps"
+_WORKERS = "/dataConfig/numWorkers"
+_BATCH = "/dataConfig/batchSize"
+_SAVE_STEPS = "/checkpointConfig/saveEverySteps"
+_RESUME = "/checkpointConfig/resumeFrom"
+
+# A wait or a stand-still of fewer seconds is not worth another request.
+_WORTHWHILE = 5.0
+_MOST_WORKERS = 16
+# Of the device's memory in use, below which twice the samples still fit: activations grow, weights do not.
+_ROOM = 0.4
+
+Rule = Callable[[Facts, Summary | None], Recommendation | None]
+
+
+def recommend(facts: Facts, summary: Summary | None) -> list[Recommendation]:
+    """What to do next, the most useful first. A patch changes settings that this run's engine looks at, and nothing else;
+    applied to ``resolved`` it is another request that the gate admits."""
+    found = [rule(facts, summary) for rule in _RULES] if facts.resolved else []
+    return [each for each in found if each is not None and all(facts.reads(move.path) for move in each.patch)]
+
+
+def _lower_learning_rate(facts: Facts, summary: Summary | None) -> Recommendation | None:
+    """After divergence; not where the data themselves held what was not finite, and the error names no fix."""
+    rate, error = facts.number(_RATE), facts.error
+    if error is None or error.code != "diverged" or error.fix is None or rate <= 0:
+        return None
+    reason = f"The run diverged at learning rate {rate:.3g}: a tenth of it."
+    patch = [facts.change(_RATE, _rounded(rate / 10)), *_peak(facts, 0.1)]
+    return _made("lower_learning_rate", reason, patch, learningRate=rate)
+
+
+def _raise_learning_rate(facts: Facts, summary: Summary | None) -> Recommendation | None:
+    """When nothing was learnt at a rate far below the optimizer's usual one."""
+    optimizer = find_optimizer(str(facts.setting("/trainingConfig/optimizer", "")))
+    rate = facts.number(_RATE)
+    if "dead_start" not in facts.alerts or optimizer is None or not 0 < rate < optimizer.learning_rate / 10:
+        return None
+    usual = optimizer.learning_rate
+    reason = f"The loss did not move at learning rate {rate:.3g}; {optimizer.name} usually takes {usual:g}."
+    return _made(
+        "raise_learning_rate", reason, [facts.change(_RATE, usual), *_peak(facts, usual / rate)], learningRate=rate
+    )
+
+
+def _stop_early(facts: Facts, summary: Summary | None) -> Recommendation | None:
+    """Against overfitting, where nothing stopped it."""
+    if summary is None or summary.verdict != "overfitting" or facts.setting(_STOPPING) is not None:
+        return None
+    patience = max(3, round(0.1 * len(facts.rows)))
+    reason = (
+        f"Overfitting: valLoss was lowest in epoch {_lowest_epoch(facts)}, and trainLoss went on falling. The epochs after "
+        f"the best took {summary.seconds_after_best:.3g} s, {summary.share_after_best:.0%} of the training."
+    )
+    stopping = {"monitor": "valLoss", "patience": patience}
+    return _made("stop_early", reason, [facts.change(_STOPPING, stopping)], epochsAfterBest=summary.epochs_after_best)
+
+
+def _more_weight_decay(facts: Facts, summary: Summary | None) -> Recommendation | None:
+    """Against overfitting that early stopping has only cut short, where the gap is wide."""
+    optimizer = find_optimizer(str(facts.setting("/trainingConfig/optimizer", "")))
+    stopped = facts.setting(_STOPPING) is not None
+    if summary is None or summary.verdict != "overfitting" or not stopped or summary.generalization_gap is None:
+        return None
+    if optimizer is None or not optimizer.takes_weight_decay or summary.generalization_gap <= 0:
+        return None
+    decay = facts.number(_DECAY)
+    wanted = _rounded(min(1.0, 10 * decay)) if decay > 0 else 0.01
+    if wanted <= decay:
+        return None
+    reason = (
+        f"valLoss is {summary.generalization_gap:.3g} above trainLoss at the best epoch, and rose from there while trainLoss "
+        f"fell: weight decay {wanted:g} instead of {decay:g}. More data help more."
+    )
+    return _made("more_weight_decay", reason, [facts.change(_DECAY, wanted)], weightDecay=decay)
+
+
+def _train_longer(facts: Facts, summary: Summary | None) -> Recommendation | None:
+    """Where the loss was still falling at the end of a run that took all its epochs."""
+    if summary is None or summary.verdict != "improving" or facts.state != "succeeded" or not facts.latest_path:
+        return None
+    epochs, steps = int(facts.number(_EPOCHS)), int(facts.number(_STEPS))
+    if not epochs or 2 * epochs > 1_000_000:
+        return None
+    patch = [facts.change(_EPOCHS, 2 * epochs), facts.change(_RESUME, facts.latest_path)]
+    patch += [facts.change(_STEPS, 2 * steps)] if steps else []
+    first, last = facts.losses[0][1], facts.losses[-1][1]
+    reason = (
+        f"{summary.monitor} was still falling when the run ended ({first:.4g} after the first epoch, {last:.4g} after the "
+        f"last): go on from its newest checkpoint to {2 * epochs} epochs. The schedule then runs over the new total."
+    )
+    return _made("train_longer", reason, patch, epochs=epochs)
+
+
+def _lower_rate_over_time(facts: Facts, summary: Summary | None) -> Recommendation | None:
+    """Where a constant rate has led to a plateau, or a schedule ran out before the run did."""
+    schedule = find_schedule(str(facts.setting(_SCHEDULE, "")))
+    if summary is None or schedule is None:
+        return None
+    exhausted = "learning_rate_exhausted" in facts.alerts and schedule.name != "cosine"
+    if not exhausted and not (summary.verdict == "plateau" and schedule.name == "constant"):
+        return None
+    reason = (
+        f"{schedule.name} had lowered the learning rate to almost nothing long before the last step"
+        if exhausted
+        else "trainLoss stopped falling at a learning rate that stayed as it was"
+    )
+    patch = [facts.change(_SCHEDULE, "cosine"), facts.change(_SCHEDULE_ARGUMENTS, {})]
+    return _made("lower_rate_over_time", f"{reason}: cosine lowers it over all of the steps.", patch)
+
+
+def _more_workers(facts: Facts, summary: Summary | None) -> Recommendation | None:
+    """Where the loop waited for its data."""
+    if summary is None or summary.time.bound != "data" or summary.time.data < _WORTHWHILE:
+        return None
+    workers = int(facts.number(_WORKERS))
+    wanted = max(2, 2 * workers)
+    if wanted > _MOST_WORKERS:
+        return None
+    reason = (
+        f"The loop waited {summary.time.data:.3g} s for its batches and computed {summary.time.compute:.3g} s, with {workers} "
+        "loader processes. More of them help where the machine has cores to spare."
+    )
+    return _made("more_workers", reason, [facts.change(_WORKERS, wanted)], numWorkers=workers)
+
+
+def _save_less_often(facts: Facts, summary: Summary | None) -> Recommendation | None:
+    """Where checkpoints in mid-epoch take the time."""
+    steps = int(facts.number(_SAVE_STEPS))
+    if summary is None or summary.time.bound != "checkpoints" or not steps or facts.spent.in_epochs < _WORTHWHILE:
+        return None
+    reason = f"Training stood still for {summary.time.checkpoints:.3g} s to save; every {10 * steps} steps are enough."
+    return _made("save_less_often", reason, [facts.change(_SAVE_STEPS, 10 * steps)], saveEverySteps=steps)
+
+
+def _fuller_device(facts: Facts, summary: Summary | None) -> Recommendation | None:
+    """Where a device has room for twice the samples: fewer micro-batches, or a larger batch."""
+    batch, accumulation = int(facts.number(_BATCH)), int(facts.number(_ACCUMULATION, 1))
+    has_room = 0 < facts.memory < _ROOM * facts.memory_limit
+    if summary is None or facts.state == "failed" or summary.time.bound != "compute" or not has_room or not batch:
+        return None
+    used = f"{facts.memory / facts.memory_limit:.0%} of the device's memory was in use"
+    larger = facts.change(_BATCH, 2 * batch)
+    if accumulation > 1:
+        if accumulation % 2:
+            return None
+        patch = [larger, facts.change(_ACCUMULATION, accumulation // 2)]
+        reason = f"{used}: the same optimizer batch in half as many passes gives the same result sooner."
+        return _made("fewer_micro_batches", reason, patch, memoryBytes=facts.memory)
+    if summary.time.compute < 60 or 2 * batch > 1_000_000:
+        return None
+    optimizer = str(facts.setting("/trainingConfig/optimizer", ""))
+    # Adam's steps are normalised by the gradient's spread, which a batch twice as large makes smaller by the square root of 2
+    # (Malladi et al., On the SDEs and Scaling Rules for Adaptive Gradient Algorithms, 2022); SGD: Goyal et al., 2017.
+    factor = 2.0 if optimizer == "SGD" else math.sqrt(2)
+    patch = [larger, facts.change(_RATE, _rounded(facts.number(_RATE) * factor)), *_peak(facts, factor)]
+    reason = f"{used}: a batch of {2 * batch} keeps it busier. The learning rate goes with it; the result will differ a little."
+    return _made("larger_batch", reason, patch, memoryBytes=facts.memory)
+
+
+def _test_on_held_out_data(facts: Facts, summary: Summary | None) -> Recommendation | None:
+    """Where nothing more is to be had from this run."""
+    settled = facts.state in ("succeeded", "early_stopped")
+    if summary is None or summary.verdict != "converged" or summary.best_val_loss is None or not settled:
+        return None
+    reason = (
+        f"The run has converged (best epoch {summary.best_epoch} of {len(facts.rows)}). Its validation figures chose the epoch, "
+        "so measure the checkpoint once on data that neither training nor validation has seen."
+    )
+    return _made("test_on_held_out_data", reason, [])
+
+
+_RULES: tuple[Rule, ...] = (
+    _lower_learning_rate,
+    _raise_learning_rate,
+    _stop_early,
+    _more_weight_decay,
+    _train_longer,
+    _lower_rate_over_time,
+    _more_workers,
+    _save_less_often,
+    _fuller_device,
+    _test_on_held_out_data,
+)
+
+
+def _made(code: RecommendationCode, reason: str, patch: list[PatchOperation], **evidence: Any) -> Recommendation:
+    return Recommendation(code=code, reason=reason, patch=patch, evidence=evidence)
+
+
+def _peak(facts: Facts, factor: float) -> list[PatchOperation]:
+    """The schedule's own highest rate, where it has one (OneCycleLR), goes the same way as the learning rate."""
+    pointer = f"{_SCHEDULE_ARGUMENTS}/max_lr"
+    peak = facts.number(pointer)
+    return [facts.change(pointer, _rounded(peak * factor))] if peak > 0 else []
+
+
+def _lowest_epoch(facts: Facts) -> int:
+    return min(facts.losses, key=lambda each: each[1])[0].epoch
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
