@@ -100,7 +100,11 @@ class Gate:
             return Examined(None, unwrapped.errors)
         given = without_nulls(unwrapped.input)
         paths = self._paths.check(given) if depth == "paths" else None
-        errors = [*schema_errors(given), *choice_errors(given), *self._device_errors(given)]
+        devices = self._device_errors(given)
+        # One error for devices: with the schema's bound alone its fix would bring up the other.
+        places = {error.pointer for error in devices}
+        errors = [error for error in schema_errors(given) if error.pointer not in places]
+        errors += [*choice_errors(given), *devices]
         errors = [*errors, *(paths.errors if paths else [])]
         if paths and paths.source and paths.source.has_loss and paths.engine == "native":
             errors += own_loss_errors(given)
@@ -122,7 +126,7 @@ class Gate:
         training = document.get("trainingConfig")
         wanted = training.get("devices") if isinstance(training, dict) else None
         there = device_limit(self._settings)
-        if not isinstance(wanted, int) or isinstance(wanted, bool) or not there < wanted <= 1024:
+        if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted <= there:
             return []
         path = ("trainingConfig", "devices")
         message = f"trainingConfig.devices is {wanted}; this service has {there}."

@@ -92,6 +92,7 @@ WRONG: list[tuple[Any, ...]] = [
     (T, {"mixedPrecision": True, "precision": "fp32"}),
     (T, {"devices": 2, "strategy": "single"}),
     (T, {"devices": 1000, "strategy": "single"}),
+    (T, {"devices": 1025}),
     (T, "earlyStopping", {"monitor": "val_loss"}),
     ("dataConfig", "valSplit", 20),
     ("dataConfig", "features", []),
