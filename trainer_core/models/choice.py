@@ -160,4 +160,4 @@ def _kind_name(kind: type) -> str:
 def _class_name_fix(name: str, config: ModelConfig) -> list[PatchOperation]:
     """The whole of modelConfig, which the request may lack."""
     named = config.model_copy(update={"class_name": name})
-    return [PatchOperation(op="add", path="/modelConfig", value=named.to_json())]
+    return [PatchOperation(op="add", path="/modelConfig", value=named.given())]
