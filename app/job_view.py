@@ -34,11 +34,19 @@ def view_of(row: JobRow, position: int | None) -> JobView:
 def links_of(job_id: str) -> dict[str, str]:
     """Paths of everything about a job."""
     base = f"/v1/jobs/{job_id}"
-    return {"self": base, **{name: f"{base}/{name}" for name in ("events", "result", "logs", "cancel")}}
+    return {
+        "self": base,
+        **{
+            name: f"{base}/{name}"
+            for name in ("events", "result", "logs", "pause", "resume", "stop", "cancel", "retry")
+        },
+    }
 
 
 def next_action_of(row: JobRow) -> NextAction:
-    """Wait while the job is active; read the result once it has settled."""
+    """Wait while the job is active; resume a paused one; read the result once it has settled."""
+    if row.state == "paused":
+        return NextAction(operation="resume_job", arguments={"jobId": row.job_id})
     if row.state in TERMINAL:
         return NextAction(operation="get_job_result", arguments={"jobId": row.job_id})
     arguments = {"jobId": row.job_id, "wait": WAIT_SECONDS, "until": "terminal"}
@@ -51,6 +59,13 @@ def summary_of(row: JobRow, position: int | None) -> str:
     match row.state:
         case "queued":
             said = f"{position} {'job' if position == 1 else 'jobs'} ahead" if position else "next in line"
+            said += f", after {row.reason_code} in attempt {row.attempt}" if row.reason_code else ""
+        case "pausing":
+            said = "saving; then it frees its device"
+        case "paused":
+            said = ", ".join(["it waits to be resumed", *figures[:2]])
+        case "stopping":
+            said = "saving and stopping; what it has trained is its result"
         case "preparing":
             said = "loading the model and the data"
         case "running":

@@ -5,8 +5,8 @@ import hashlib
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from ulid import ULID
@@ -21,7 +21,10 @@ from app.problems import Refusal
 from app.revision import revision_of
 from app.settings import Settings
 from app.store.interface import IllegalTransition, JobRow, KeyConflict, NewJob, Store
+from app.supervision.history import history_of
+from app.supervision.orders import CANCEL, PAUSE, STOP, Order
 from app.supervision.payload import check
+from app.supervision.settlement import events_of
 from app.worker_log import LogTail, read_tail
 from schemas.engines import ENGINES
 from schemas.events import Event
@@ -30,12 +33,27 @@ from schemas.plan import Plan
 from schemas.problems import NextAction, RequestError
 
 Until = Literal["terminal", "state", "epoch"]
+Action = Literal["cancel", "stop", "pause", "resume"]
 
 LONGEST_WAIT = 60.0
 _PAGE = 1000
 # Of the newest jobs, those in which a mistyped id is looked for.
 _SUGGESTED_FROM = 200
-_STATE_EVENTS = frozenset({"job.started", "run.finalizing", "job.cancelling", "attempt.failed", "job.completed"})
+_STATE_EVENTS = frozenset(
+    {
+        "job.started",
+        "run.finalizing",
+        "job.pausing",
+        "job.paused",
+        "job.resumed",
+        "job.stopping",
+        "job.cancelling",
+        "attempt.failed",
+        "job.completed",
+    }
+)
+_ORDERS = {"cancel": CANCEL, "stop": STOP, "pause": PAUSE}
+_DONE = {"cancel": "cancelled", "stop": "stopped", "pause": "paused", "resume": "resumed", "retry": "tried again"}
 
 
 class Workers(Protocol):
@@ -44,8 +62,11 @@ class Workers(Protocol):
     def wake(self) -> None:
         """There is a new job in the queue."""
 
-    async def cancel(self, job_id: str) -> None:
-        """Ask a job to stop."""
+    async def give(self, job_id: str, order: Order) -> None:
+        """Ask a job to cancel, stop or pause. Raises IllegalTransition where its state has no such way out."""
+
+    async def resume(self, job_id: str) -> None:
+        """Put a paused job back into the queue. Raises IllegalTransition."""
 
 
 @dataclass(frozen=True)
@@ -229,21 +250,41 @@ class Service:
             raise Refusal("internal", f"The payload of {row.job_id} breaks the output schema: {flaws[0][:200]}")
         return row.payload
 
-    async def cancel(self, job_id: str) -> JobRow:
-        """Ask a job to save and stop; asking again changes nothing. Raises Refusal (409) when it has ended otherwise."""
+    async def act(self, job_id: str, action: Action) -> JobRow:
+        """Ask a job to cancel, stop, pause or resume; asking again changes nothing. Raises Refusal (409) where its state
+        does not allow it."""
+        await self.row(job_id)
+        try:
+            if action == "resume":
+                await self._supervisor.resume(job_id)
+            else:
+                await self._supervisor.give(job_id, _ORDERS[action])
+        except IllegalTransition as refused:
+            raise _not_allowed(refused.row, action) from None
+        return await self.row(job_id)
+
+    async def retry(self, job_id: str, key: str | None, *, anew: bool) -> Submitted:
+        """A new job of the same request, that goes on from what this one has saved unless ``anew``. Raises Refusal: 409 for
+        a job that has not failed, and as ``submit``."""
         row = await self.row(job_id)
-        if row.state in ("cancelled", "cancelling"):
-            return row
-        if row.state not in TERMINAL:
-            # It may have ended since we looked; then the next look says how.
-            with suppress(IllegalTransition):
-                await self._supervisor.cancel(job_id)
-            row = await self.row(job_id)
-            if row.state not in TERMINAL or row.state == "cancelled":
-                return row
-        detail = f"{job_id} has ended ({row.state}) and cannot be cancelled."
-        allowed = list(ALLOWED_ACTIONS[row.state])
-        raise Refusal("action_not_allowed", detail, allowed_actions=allowed, next_action=next_action_of(row))
+        if "retry" not in ALLOWED_ACTIONS[row.state]:
+            raise _not_allowed(row, "retry")
+        submitted = await asyncio.to_thread(self._retry, row, key, anew)
+        if submitted.new:
+            self._supervisor.wake()
+        return submitted
+
+    def _retry(self, row: JobRow, key: str | None, anew: bool) -> Submitted:
+        document = dict(row.request)
+        checkpointing = dict(document.get("checkpointConfig", {}))
+        saved = history_of(events_of(self._store, row.job_id)).checkpoint
+        if anew:
+            checkpointing.pop("resumeFrom", None)
+        elif saved is not None:
+            # The run's folder: its newest whole checkpoint, should the newest be damaged.
+            checkpointing["resumeFrom"] = str(Path(saved).parent)
+        document |= {"checkpointConfig": checkpointing} if checkpointing else {}
+        return self._seen(document, key) or self._store_job(self._gate.admit(document), key)
 
     async def log(self, job_id: str, lines: int) -> LogTail:
         """The last ``lines`` of the newest attempt's log."""
@@ -260,6 +301,14 @@ class Service:
         """End every wait and every stream now; trainings go on."""
         self._closing = True
         self._followers.wake()
+
+
+def _not_allowed(row: JobRow, action: str) -> Refusal:
+    """The 409 that names what is possible instead."""
+    what = f"has ended ({row.state})" if row.state in TERMINAL else f"is {row.state}"
+    detail = f"{row.job_id} {what} and cannot be {_DONE[action]}."
+    allowed = list(ALLOWED_ACTIONS[row.state])
+    return Refusal("action_not_allowed", detail, allowed_actions=allowed, next_action=next_action_of(row))
 
 
 def _hash_of(given: dict[str, Any]) -> str:

@@ -28,6 +28,9 @@ class Settings:
     mlflow_uri: str | None = None
     auth: bool = True
     cancel_grace_seconds: float = 20.0
+    retry_rest_seconds: float = 2.0
+    idle_silence_seconds: float = 1800.0
+    max_event_bytes: int = 1 << 30
     keep_alive_seconds: float = 15.0
     max_body_bytes: int = 1024 * 1024
     head_seconds: float = 20.0

@@ -21,10 +21,13 @@ LOCK_FILE = "lock"
 STOP_FILE = "stop.json"
 
 
+StopReason = Literal["cancelled", "timeout", "paused", "stopped"]
+
+
 class StopOrder(Document):
     """Why a worker is asked to stop; written beside the assignment before SIGTERM is sent."""
 
-    reason: Literal["cancelled", "timeout"]
+    reason: StopReason
 
 
 class Assignment(Document):
@@ -46,6 +49,9 @@ class Assignment(Document):
     devices: Annotated[list[str], Field(min_length=1, description='One per rank: "cpu" or "cuda:0".')]
     mlflow_uri: Annotated[str | None, Field(description="Absent: not tracked in MLflow.")] = None
     git_commit: str | None = None
+    go_on: Annotated[
+        bool, Field(description="A later attempt: it goes on from the newest whole checkpoint in run_folder.")
+    ] = False
 
     @field_serializer("request")
     def _as_asked_for(self, request: TrainingRequest) -> dict[str, object]:
@@ -56,7 +62,7 @@ class Assignment(Document):
 class Outcome(Document):
     """How an attempt ended. What happened on the way is in its events."""
 
-    state: Literal["succeeded", "early_stopped", "failed", "cancelled"]
+    state: Literal["succeeded", "early_stopped", "failed", "cancelled", "paused"]
     error: TrainingError | None = None
     artifacts: list[Artifact] = Field(default_factory=list)
     tracking: list[Tracking] = Field(default_factory=list)

@@ -186,7 +186,41 @@ class AttemptFailed(EventData):
     event_type: ClassVar[str] = "attempt.failed"
     code: FailureCode
     will_retry: bool
-    from_checkpoint: str | None = None
+    message: Annotated[str | None, Field(description="What happened, in our own words.")] = None
+    from_checkpoint: Annotated[
+        str | None, Field(description="The newest checkpoint of the job: the next attempt goes on from it.")
+    ] = None
+    after_seconds: Annotated[float | None, Field(ge=0, description="Pause before the next attempt.")] = None
+
+
+class JobPausing(EventData):
+    """A pause has been asked for; the worker saves and ends."""
+
+    event_type: ClassVar[str] = "job.pausing"
+    reason: str
+
+
+class JobPaused(EventData):
+    """The job has saved all that it has trained and holds no device; it waits to be resumed."""
+
+    event_type: ClassVar[str] = "job.paused"
+    from_checkpoint: Annotated[
+        str | None, Field(description="The checkpoint it will go on from; absent when nothing was trained yet.")
+    ] = None
+
+
+class JobResumed(EventData):
+    """A paused job is queued again."""
+
+    event_type: ClassVar[str] = "job.resumed"
+    reason: str
+
+
+class JobStopping(EventData):
+    """A stop has been asked for; the worker saves, and what it has trained is the result."""
+
+    event_type: ClassVar[str] = "job.stopping"
+    reason: str
 
 
 class JobCancelling(EventData):
@@ -240,6 +274,10 @@ EVENT_DATA: dict[str, type[EventData]] = {
 
 class WorkerLine(Document):
     """One line of a worker's event file."""
+        JobPausing,
+        JobPaused,
+        JobResumed,
+        JobStopping,
 
     type: str
     time: Annotated[str, Field(description="RFC 3339, UTC.")]

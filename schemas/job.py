@@ -8,17 +8,32 @@ from schemas.base import Document
 from schemas.problems import NextAction, RequestError
 
 JobState = Literal[
-    "queued", "preparing", "running", "finalizing", "cancelling", "succeeded", "early_stopped", "failed", "cancelled"
+    "queued",
+    "preparing",
+    "running",
+    "finalizing",
+    "pausing",
+    "paused",
+    "stopping",
+    "cancelling",
+    "succeeded",
+    "early_stopped",
+    "failed",
+    "cancelled",
 ]
 
 TERMINAL: frozenset[JobState] = frozenset({"succeeded", "early_stopped", "failed", "cancelled"})
 
 TRANSITIONS: dict[JobState, frozenset[JobState]] = {
-    "queued": frozenset({"preparing", "cancelled", "failed"}),
-    "preparing": frozenset({"queued", "running", "finalizing", "cancelling", *TERMINAL}),
-    "running": frozenset({"finalizing", "cancelling", *TERMINAL}),
-    "finalizing": frozenset({"cancelling", *TERMINAL}),
-    # A cancel that comes too late ends as the run ended: a job that is cancelling may still succeed.
+    "queued": frozenset({"preparing", "paused", "cancelled", "failed"}),
+    "preparing": frozenset({"queued", "running", "finalizing", "pausing", "stopping", "cancelling", *TERMINAL}),
+    "running": frozenset({"queued", "finalizing", "pausing", "stopping", "cancelling", *TERMINAL}),
+    "finalizing": frozenset({"queued", "cancelling", *TERMINAL}),
+    # A worker that is lost before it has saved is no paused one: its job is tried again, or fails.
+    "pausing": frozenset({"paused", "queued", "stopping", "cancelling", *TERMINAL}),
+    "paused": frozenset({"queued", "cancelled"}),
+    # A stop or cancel that comes too late ends as the run ended: a job that is cancelling may still succeed.
+    "stopping": frozenset({"cancelling", *TERMINAL}),
     "cancelling": TERMINAL,
     "succeeded": frozenset(),
     "early_stopped": frozenset(),
@@ -28,12 +43,28 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 
 assert set(TRANSITIONS) == set(get_args(JobState))
 
+# The states of a job that has a worker, or had one when the service ended.
+ACTIVE: frozenset[JobState] = frozenset(TRANSITIONS) - TERMINAL - {"queued", "paused"}
+
 # What an event of a worker says about the state of its job.
 IMPLIED_BY_EVENT: dict[str, JobState] = {"epoch.started": "running", "run.finalizing": "finalizing"}
 
 ALLOWED_ACTIONS: dict[JobState, tuple[str, ...]] = {
-    state: () if state in TERMINAL or state == "cancelling" else ("cancel",) for state in get_args(JobState)
+    "queued": ("pause", "cancel"),
+    "preparing": ("pause", "stop", "cancel"),
+    "running": ("pause", "stop", "cancel"),
+    "finalizing": ("cancel",),
+    "pausing": ("stop", "cancel"),
+    "paused": ("resume", "cancel"),
+    "stopping": ("cancel",),
+    "cancelling": (),
+    "succeeded": (),
+    "early_stopped": (),
+    "failed": ("retry",),
+    "cancelled": ("retry",),
 }
+
+assert set(ALLOWED_ACTIONS) == set(get_args(JobState))
 
 
 class Reason(Document):

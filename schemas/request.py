@@ -33,6 +33,25 @@ Label = Annotated[str, Field(max_length=256)]
 class Limits(Document):
     """Bounds on a whole job."""
 
+    max_attempts: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100,
+            description="Attempts at most: when the worker is lost or hangs, another one goes on from the job's newest "
+            "checkpoint. 1: never.",
+        ),
+    ] = 3
+    max_silent_seconds: Annotated[
+        float | None,
+        Field(
+            ge=1,
+            le=31536000,
+            description="A worker that says nothing for so long hangs: its stacks are written to the log and it is ended. "
+            "Longer than loading, a step, an evaluation or a save takes. Absent: half an hour, and idle all the while.",
+        ),
+    ] = None
+
     max_seconds: Annotated[
         float | None,
         Field(

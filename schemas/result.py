@@ -90,6 +90,18 @@ class Metrics(Document):
     )
 
 
+class Attempt(Document):
+    """One attempt of a job. One that ended before its worker had begun is not among them."""
+
+    number: Annotated[int, Field(ge=1)]
+    started_at: str
+    from_checkpoint: Annotated[str | None, Field(description="Absent: it began anew.")] = None
+    ended: Annotated[
+        str | None,
+        Field(description="Why another followed: a code of failure, or paused. Absent: it made this result."),
+    ] = None
+
+
 class RunWarning(Document):
     """An alert, kept in the payload."""
 
@@ -143,6 +155,9 @@ class JobPayload(Document):
     best_epoch: int | None = None
     error: TrainingError | None = None
     warnings: list[RunWarning] = Field(default_factory=list)
+    attempts: Annotated[list[Attempt], Field(description="The attempts, in order; usually one.")] = Field(
+        default_factory=list
+    )
     recoveries: Annotated[list[RecoveryEntry], Field(description="What the run did by itself instead of failing.")] = (
         Field(default_factory=list)
     )

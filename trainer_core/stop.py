@@ -3,9 +3,8 @@
 import signal
 from pathlib import Path
 from types import FrameType
-from typing import Literal
 
-from schemas.assignment import STOP_FILE, StopOrder
+from schemas.assignment import STOP_FILE, StopOrder, StopReason
 
 
 class Stop:
@@ -22,7 +21,7 @@ class Stop:
         self.requested = True
 
     @staticmethod
-    def reason(attempt_folder: Path) -> Literal["cancelled", "timeout"]:
+    def reason(attempt_folder: Path) -> StopReason:
         """Why the service asked; ``cancelled`` when it left no order (a person sent the signal)."""
         try:
             return StopOrder.model_validate_json((attempt_folder / STOP_FILE).read_bytes()).reason

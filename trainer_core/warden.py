@@ -76,6 +76,8 @@ def _pass_on_sigterm(worker: int) -> None:
         os.kill(worker, signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, pass_on)
+    # Whoever wants to see the worker's stacks sends this to all of its processes.
+    signal.signal(signal.SIGABRT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 

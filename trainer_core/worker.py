@@ -22,7 +22,9 @@ from schemas.events import JobStarted
 from schemas.files import write_atomically
 from trainer_core import registry
 from trainer_core.channel import Channel, FileChannel
+from trainer_core.checkpoints.checkpoint_folder import complete_checkpoints
 from trainer_core.failure import Failure
+from trainer_core.registry import Ending
 from trainer_core.stop import Stop
 from trainer_core.trackers.process import TrackerProcess
 
@@ -43,7 +45,7 @@ def versions() -> dict[str, str]:
 def run(assignment: Assignment, channel: Channel, stop: Stop) -> Outcome:
     """One attempt, from the engine's door to its outcome. This is the worker's one broad ``except``."""
     try:
-        ending = registry.door(cast(EngineName, assignment.engine))(assignment, channel, stop)
+        ending = train(assignment, channel, stop)
     except Failure as failure:
         return Outcome(state="failed", error=failure.error)
     except Exception as error:
@@ -51,12 +53,48 @@ def run(assignment: Assignment, channel: Channel, stop: Stop) -> Outcome:
         return Outcome(state="failed", error=_unforeseen(error).error)
     if ending.state != "stopped":
         return Outcome(state=ending.state, artifacts=ending.artifacts)
-    if stop.reason(Path(assignment.attempt_folder)) == "timeout":
+    reason = stop.reason(Path(assignment.attempt_folder))
+    if reason == "paused":
+        return Outcome(state="paused", artifacts=ending.artifacts)
+    if reason == "stopped":
+        return Outcome(state="early_stopped", artifacts=ending.artifacts)
+    if reason == "timeout":
         limit = assignment.request.limits.max_seconds
         timeout = Failure("timeout", f"The job ran longer than limits.maxSeconds ({limit} s) and was stopped.")
         return Outcome(state="failed", error=timeout.error, artifacts=ending.artifacts)
     cancelled = Failure("cancelled", "The job was cancelled; its last checkpoint, where there is one, is kept.")
     return Outcome(state="cancelled", error=cancelled.error, artifacts=ending.artifacts)
+
+
+def train(assignment: Assignment, channel: Channel, stop: Stop) -> Ending:
+    """Train, through the engine's door; a later attempt from the job's own newest whole checkpoint, where it has one."""
+    engine = registry.door(cast(EngineName, assignment.engine))
+    run_folder = Path(assignment.run_folder)
+    if not (assignment.go_on and complete_checkpoints(run_folder)):
+        return engine(assignment, channel, stop)
+    try:
+        return engine(_going_on(assignment), channel, stop)
+    except Failure as failure:
+        if not _is_of_no_use(failure):
+            raise
+        message = (
+            f"This attempt cannot go on from what the one before it saved in {run_folder}, and begins anew: {failure}"
+        )
+        channel.warn("began_anew", message)
+    return engine(assignment, channel, stop)
+
+
+def _going_on(assignment: Assignment) -> Assignment:
+    request = assignment.request
+    own = request.checkpoint_config.model_copy(update={"resume_from": assignment.run_folder})
+    return assignment.model_copy(update={"request": request.model_copy(update={"checkpoint_config": own})})
+
+
+def _is_of_no_use(failure: Failure) -> bool:
+    """Whether no checkpoint is whole, or the estimator is one that cannot go on from any."""
+    place = failure.error.place
+    cannot_go_on = place is not None and place.pointer == "/checkpointConfig/resumeFrom"
+    return failure.error.code == "checkpoint_corrupt" or (failure.error.code == "input_invalid" and cannot_go_on)
 
 
 def _unforeseen(error: Exception) -> Failure:

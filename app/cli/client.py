@@ -85,9 +85,14 @@ class Client:
         """The payload of a settled job, or the view of one that still runs."""
         return self._send("GET", _path(job_id, "/result"))
 
-    def cancel(self, job_id: str) -> Json:
-        """Ask a job to save and stop."""
-        return self._send("POST", _path(job_id, "/cancel"))
+    def ask(self, job_id: str, action: str) -> Json:
+        """Ask a job to ``cancel``, ``stop``, ``pause`` or ``resume``."""
+        return self._send("POST", _path(job_id, f"/{action}"))
+
+    def retry(self, job_id: str, key: str, anew: bool) -> Json:
+        """Queue a new job of the same request; the same key names the same job again."""
+        headers, params = {"Idempotency-Key": key}, {"anew": "true" if anew else "false"}
+        return self._send("POST", _path(job_id, "/retry"), params=params, headers=headers)
 
     def logs(self, job_id: str, tail: int) -> Json:
         """The last lines of the worker's log: ``untrusted`` is the text, ``truncated`` whether there was more."""

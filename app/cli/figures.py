@@ -110,6 +110,10 @@ _PHASES = {
     "data.loaded": "preparing",
     "model.loaded": "preparing",
     "run.finalizing": "finalizing",
+    "job.pausing": "pausing",
+    "job.paused": "paused",
+    "job.resumed": "queued",
+    "job.stopping": "stopping",
     "job.cancelling": "cancelling",
     "attempt.failed": "attempt failed",
     "job.completed": "done",
@@ -154,7 +158,25 @@ def _early_stop(data: Data) -> Notice:
 
 def _attempt_failed(data: Data) -> Notice:
     then = "a new attempt follows" if data["willRetry"] else "no further attempt"
-    return Notice("error", f"attempt failed: {data['code']}; {then}")
+    origin = f" from {data['fromCheckpoint']}" if data.get("fromCheckpoint") else ""
+    what = f"{data['code']}: {untrusted(data['message'], 500)}" if data.get("message") else data["code"]
+    return Notice("error", f"attempt failed: {what} ({then}{origin})")
+
+
+def _pausing(_data: Data) -> Notice:
+    return Notice("info", "pausing: the worker saves a checkpoint and frees its device")
+
+
+def _paused(_data: Data) -> Notice:
+    return Notice("info", "paused; it goes on when somebody says: pytorch-trainer resume ID")
+
+
+def _resumed(_data: Data) -> Notice:
+    return Notice("info", "resumed: it is in the queue again")
+
+
+def _stopping(_data: Data) -> Notice:
+    return Notice("info", "stopping: the worker saves a checkpoint; what it has trained is the result")
 
 
 def _cancelling(_data: Data) -> Notice:
@@ -170,6 +192,10 @@ _NOTICES: dict[str, Callable[[Data], Notice | None]] = {
     "alert": _alert,
     "early_stop.triggered": _early_stop,
     "attempt.failed": _attempt_failed,
+    "job.pausing": _pausing,
+    "job.paused": _paused,
+    "job.resumed": _resumed,
+    "job.stopping": _stopping,
     "job.cancelling": _cancelling,
 }
 

@@ -1,9 +1,10 @@
-"""Commands that act on jobs of a running service, or wait for them: submit, wait, watch, cancel."""
+"""Commands that act on jobs of a running service, or wait for them: submit, wait, watch, cancel, stop, pause, resume, retry."""
 
 import time
 import uuid
 from argparse import Namespace
 from functools import partial
+from typing import Any
 
 from app.cli.address import running_line
 from app.cli.client import LONGEST_WAIT, Client
@@ -21,14 +22,17 @@ from schemas.job import TERMINAL
 def submit(arguments: Namespace) -> int:
     """Queue a job: its id, or its view, on stdout."""
     request, key = read_request(arguments.request), uuid.uuid4().hex
-    job = running_line().ask(lambda client: client.submit(request, key))
+    return _queued(running_line().ask(lambda client: client.submit(request, key)), arguments)
+
+
+def _queued(job: dict[str, Any], arguments: Namespace) -> int:
     if arguments.json:
         write_json(job)
-    else:
-        print(job["jobId"])
-        for number, warning in enumerate(job.get("warnings", []), start=1):
-            remark("\n".join(["Warning:", *error_lines(warning, number)]))
-        remark(f"{shown(job['summary'])}\nNext: pytorch-trainer watch {job['jobId']}")
+        return Exit.SUCCESS
+    print(job["jobId"])
+    for number, warning in enumerate(job.get("warnings", []), start=1):
+        remark("\n".join(["Warning:", *error_lines(warning, number)]))
+    remark(f"{shown(job['summary'])}\nNext: pytorch-trainer watch {job['jobId']}")
     return Exit.SUCCESS
 
 
@@ -67,13 +71,22 @@ def watch(arguments: Namespace) -> int:
     return exit_of(payload)
 
 
-def cancel(arguments: Namespace) -> int:
-    """Ask a job to save a checkpoint and stop; it settles a little later."""
-    job = running_line().ask(lambda client: client.cancel(arguments.job_id))
+def ask(arguments: Namespace) -> int:
+    """Ask a job to cancel, stop, pause or resume; it does so a little later."""
+    job = running_line().ask(lambda client: client.ask(arguments.job_id, arguments.action))
     if arguments.json:
         write_json(job)
     else:
         print(shown(job["summary"]))
         if job["state"] not in TERMINAL:
-            remark(f"Next: pytorch-trainer wait {job['jobId']}")
+            remark(f"Next: {_NEXT.get(arguments.action, 'pytorch-trainer wait')} {job['jobId']}")
     return Exit.SUCCESS
+
+
+_NEXT = {"pause": "pytorch-trainer resume", "resume": "pytorch-trainer watch"}
+
+
+def retry(arguments: Namespace) -> int:
+    """Queue a new job of the request of one that failed or was cancelled."""
+    key = uuid.uuid4().hex
+    return _queued(running_line().ask(lambda client: client.retry(arguments.job_id, key, arguments.anew)), arguments)

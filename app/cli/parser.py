@@ -92,7 +92,9 @@ def _add_service_commands(add: Adder) -> None:
     serve.add_argument("--host", help="address to listen on (PT_HOST, default 127.0.0.1)")
     serve.add_argument("--port", type=_port, help="port to listen on, 0 for a free one (PT_PORT, default 8000)")
     serve.add_argument("--devices", help="auto, cpu, or a list such as cuda:0,cuda:1 (PT_DEVICES, default auto)")
-    serve.add_argument("--slots", type=_positive, help="jobs that may run at once on the CPU; a GPU has one (PT_SLOTS, default 1)")
+    serve.add_argument(
+        "--slots", type=_positive, help="jobs that may run at once on the CPU; a GPU has one (PT_SLOTS, default 1)"
+    )
     serve.add_argument("--mlflow-uri", metavar="URI", help="MLflow store, or off (PT_MLFLOW_URI, default in the home)")
     serve.add_argument("--no-auth", action="store_true", help="ask for no token; only on a loopback address")
     token = add("token", "documents:token", "print the service's token", "pytorch-trainer token --path")
@@ -127,8 +129,23 @@ def _add_job_commands(add: Adder) -> None:
     status = add("status", "showing:status", "show a job, or the service", "pytorch-trainer status job_01J…")
     logs = add("logs", "showing:logs", "print the log of a job's worker", "pytorch-trainer logs job_01J… --tail 50")
     logs.add_argument("--tail", type=_positive, default=200, metavar="N", help="lines from the end (default 200)")
-    cancel = add("cancel", "jobs:cancel", "ask a job to save a checkpoint and stop", "pytorch-trainer cancel job_01J…")
-    for command in (wait, watch, logs, cancel):
+    asked = (
+        ("cancel", "ask a job to save a checkpoint and stop, without a result"),
+        ("stop", "ask a job to stop; what it has trained is its result"),
+        ("pause", "ask a job to save and free its device"),
+        ("resume", "let a paused job go on"),
+    )
+    orders = [add(name, "jobs:ask", summary, f"pytorch-trainer {name} job_01J…") for name, summary in asked]
+    for order, (name, _) in zip(orders, asked, strict=True):
+        order.set_defaults(action=name)
+    retry = add(
+        "retry",
+        "jobs:retry",
+        "train again what failed or was cancelled, as a new job",
+        "pytorch-trainer retry job_01J…",
+    )
+    retry.add_argument("--anew", action="store_true", help="from the beginning, not from what the job has saved")
+    for command in (wait, watch, logs, retry, *orders):
         command.add_argument("job_id", metavar="ID", help="the job's id")
     status.add_argument("job_id", metavar="ID", nargs="?", help="the job's id; without it, the service")
     listing = add("list", "showing:list_jobs", "list jobs, newest first", "pytorch-trainer list --state running")

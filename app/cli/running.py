@@ -71,7 +71,7 @@ def watch(follower: Follower, progress: Progress) -> Json:
 def _cancel(line: Line, follower: Follower, progress: Progress) -> Json:
     progress.say(f"Ctrl-C: cancelling {follower.job_id}. Once more leaves at once.")
     try:
-        line.ask(lambda client: client.cancel(follower.job_id))
+        line.ask(lambda client: client.ask(follower.job_id, "cancel"))
     except Refusal as refusal:
         # 409: it has settled meanwhile, and its last event says how.
         if refusal.problem.get("status") != 409:

@@ -119,8 +119,13 @@ class Store(Protocol):
     ) -> Event:
         """Store an event of the service and, in the same transaction, a transition. Raises IllegalTransition."""
 
-    def requeue(self, job_id: str, attempt: int) -> bool:
-        """Put a job whose attempt never started back into the queue; False when the fence has moved on."""
+    def release(
+        self, job_id: str, attempt: int, state: JobState, data: EventData, reason: tuple[str, str] | None
+    ) -> bool:
+        """Take a job from its attempt without a result: into the queue again, or to be paused; ``data`` says why.
+
+        False when the fence has moved on, or its state does not allow it.
+        """
 
     def settle(
         self, job_id: str, attempt: int, state: JobState, payload: dict[str, Any], reason: tuple[str, str] | None

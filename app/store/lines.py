@@ -16,13 +16,29 @@ from schemas.events import (
     EventData,
     JobCancelling,
     JobCompleted,
+    JobPaused,
+    JobPausing,
     JobQueued,
+    JobResumed,
+    JobStopping,
     Log,
     WorkerLine,
 )
 from schemas.text import untrusted
 
-_OF_THE_SERVICE = frozenset(data.event_type for data in (JobQueued, JobCancelling, AttemptFailed, JobCompleted))
+_OF_THE_SERVICE = frozenset(
+    data.event_type
+    for data in (
+        JobQueued,
+        JobPausing,
+        JobPaused,
+        JobResumed,
+        JobStopping,
+        JobCancelling,
+        AttemptFailed,
+        JobCompleted,
+    )
+)
 
 
 def typed_line(line: WorkerLine) -> tuple[EventData, str]:

@@ -1,5 +1,5 @@
 -- Every statement of the store, by name.
--- The four that change a state (claim, move, requeue, settle) do so only from one of :sources, the states from which
+-- The four that change a state (claim, move, release, settle) do so only from one of :sources, the states from which
 -- the table of transitions leads to :state.
 
 -- name: insert_job
@@ -10,7 +10,7 @@ VALUES (:job_id, :state, :request, :input_sha256, :model_sha256, :git_commit, :e
 
 -- name: claim
 UPDATE job
-SET state = :state, attempt = attempt + 1, assigned = :assigned, started_at = :time,
+SET state = :state, attempt = attempt + 1, assigned = :assigned, started_at = coalesce(started_at, :time),
     reason_code = NULL, reason_message = NULL
 WHERE job_id = :job_id AND state IN (SELECT value FROM json_each(:sources))
 RETURNING *;
@@ -21,9 +21,9 @@ SET state = :state, reason_code = :reason_code, reason_message = :reason_message
 WHERE job_id = :job_id AND state IN (SELECT value FROM json_each(:sources))
 RETURNING *;
 
--- name: requeue
+-- name: release
 UPDATE job
-SET state = :state, assigned = '[]', started_at = NULL, reason_code = :reason_code, reason_message = :reason_message
+SET state = :state, assigned = '[]', reason_code = :reason_code, reason_message = :reason_message
 WHERE job_id = :job_id AND attempt = :attempt AND state IN (SELECT value FROM json_each(:sources))
 RETURNING *;
 

@@ -13,13 +13,13 @@ from app.store.interface import IllegalTransition, JobRow, KeyConflict, NewJob
 from app.store.lines import typed_line
 from app.store.progress import advance
 from app.store.rows import event_of, event_values, job_of, job_values, to_text
-from schemas.events import AttemptFailed, Event, EventData, JobCompleted, JobQueued, WorkerLine
-from schemas.job import IMPLIED_BY_EVENT, TERMINAL, TRANSITIONS, JobState, Progress
+from schemas.events import Event, EventData, JobCompleted, JobQueued, WorkerLine
+from schemas.job import ACTIVE, IMPLIED_BY_EVENT, TERMINAL, TRANSITIONS, JobState, Progress
 
 _STATEMENT = re.compile(r"^-- name: (\w+)\n(.*?;)$", re.MULTILINE | re.DOTALL)
 _SQL: dict[str, str] = dict(_STATEMENT.findall(Path(__file__).with_name("queries.sql").read_text()))
 
-_ACTIVE = to_text([state for state in get_args(JobState) if state != "queued" and state not in TERMINAL])
+_ACTIVE = to_text(sorted(ACTIVE))
 _SOURCES: dict[JobState, str] = {
     wanted: to_text([state for state, reachable in TRANSITIONS.items() if wanted in reachable])
     for wanted in get_args(JobState)
@@ -150,14 +150,15 @@ class SqliteStore:
                 raise IllegalTransition(row, state)
             return _append(connection, row, [(data, now())])[0]
 
-    def requeue(self, job_id: str, attempt: int) -> bool:
-        """Put a job whose attempt never started back into the queue; False when the fence or its state forbids."""
-        reason = _reason(("worker_lost", "The service ended before a worker had started; the job is queued again."))
+    def release(
+        self, job_id: str, attempt: int, state: JobState, data: EventData, reason: tuple[str, str] | None
+    ) -> bool:
+        """Take a job from its attempt without a result; False when the fence or its state forbids."""
         with self._database.writing() as connection:
-            row = _change(connection, "requeue", "queued", job_id=job_id, attempt=attempt, **reason)
+            row = _change(connection, "release", state, job_id=job_id, attempt=attempt, **_reason(reason))
             if row is None:
                 return False
-            _append(connection, row, [(AttemptFailed(code="worker_lost", will_retry=True), now())])
+            _append(connection, row, [(data, now())])
             return True
 
     def settle(

@@ -28,6 +28,7 @@ def assignment_of(settings: Settings, row: JobRow, folder: AttemptFolder) -> Ass
         devices=_as_the_worker_sees(row.assigned),
         mlflow_uri=settings.mlflow_uri,
         git_commit=row.git_commit,
+        go_on=row.attempt > 1,
     )
 
 

@@ -4,21 +4,32 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from app.followers import Followers
+from app.foreign_files import size_of_foreign
+from app.settings import Settings
 from app.store.interface import JobRow, Store, StoreUnavailable
 from app.supervision.attempt_folder import AttemptFolder
 from app.supervision.event_file import has_more, read_lines
-from app.supervision.settlement import settle, settle_unheard
+from app.supervision.history import History, history_of
+from app.supervision.orders import ORDERED
+from app.supervision.retries import Retry, retry_of
+from app.supervision.settlement import events_of, settle, settle_unheard
+from app.supervision.silence import Silence
 from app.supervision.verdict import Remains, judge, training_error
 from app.supervision.worker_process import WorkerProcess, clear
 from app.worker_log import cut, is_too_long
-from schemas.assignment import Outcome, StopOrder
+from schemas.assignment import Outcome, StopOrder, StopReason
+from schemas.events import AttemptFailed, JobPaused, RunFinalizing
+from schemas.failures import FailureCode
+from schemas.request import Limits
 
 _LOOK_SECONDS = 0.05
 _RETRY_SECONDS = 1.0
 _log = logging.getLogger(__name__)
+# A later order takes the place of an earlier one, but nothing that of a job's limit.
+_RANK: dict[StopReason, int] = {"paused": 1, "stopped": 2, "cancelled": 3, "timeout": 4}
 T = TypeVar("T")
 
 
@@ -39,24 +50,32 @@ class Attempt:
         store: Store,
         followers: Followers,
         thread: Thread,
-        grace_seconds: float,
+        settings: Settings,
+        rest: Callable[[str, float], None],
     ) -> None:
         self._row = row
         self._folder = folder
         self._store = store
         self._followers = followers
         self._thread = thread
-        self._grace_seconds = grace_seconds
-        self._max_seconds: float | None = row.request.get("limits", {}).get("maxSeconds")
+        self._settings = settings
+        self._rest = rest
+        self._limits: Limits = Limits.model_validate(row.request.get("limits", {}))
+        self._silence = Silence(self._limits.max_silent_seconds, settings.idle_silence_seconds)
+        self._seconds_before = 0.0
         self._offset = 0
         self._worker: WorkerProcess | None = None
-        self._stop_reason: Literal["cancelled", "timeout"] | None = None
+        self._stop_reason: StopReason | None = None
+        self._finalizing = False
+        self._ended: tuple[FailureCode, str] | None = None
         self._kill_at = float("inf")
         self._ingest_at = 0.0
 
     async def follow(self, worker: WorkerProcess) -> None:
         """Store what ``worker`` says, hold it to its limits, and settle the job when it has ended."""
         self._offset = await self._insist(self._store.offset, self._row.job_id, self._row.attempt)
+        if self._limits.max_seconds is not None and self._row.attempt > 1:
+            self._seconds_before = (await self._insist(self._history)).seconds_before(self._row.attempt)
         order = await self._insist(self._stop_order)
         if order is not None:
             await self.stop(order.reason)
@@ -74,11 +93,21 @@ class Attempt:
         await self.conclude(returncode)
 
     async def conclude(self, returncode: int | None) -> None:
-        """Store the rest of what a worker that has ended said, and settle the job."""
+        """Store the rest of what a worker that has ended said, and settle the job, or leave it to another attempt."""
         self._offset = await self._insist(self._store.offset, self._row.job_id, self._row.attempt)
         while await self._insist(self._ingest, True):
             self._followers.notify(self._row.job_id)
-        await self.settle(judge(await self._insist(self._remains, returncode)))
+        remains = await self._insist(self._remains, returncode)
+        outcome, history = judge(remains), await self._insist(self._history)
+        if outcome.state == "paused" and not await self._insist(self._pause, history):
+            # Another order has come this very moment.
+            outcome = judge(await self._insist(self._remains, returncode))
+        retry = self._retry(outcome, history)
+        if outcome.state == "paused" or (retry and await self._insist(self._try_again, outcome, retry)):
+            self._followers.notify(self._row.job_id)
+            return
+        stopped = remains.stop is not None and remains.stop.reason == "stopped"
+        await self.settle(_nothing_kept(outcome) if stopped and history.checkpoint is None else outcome)
 
     async def settle(self, outcome: Outcome) -> None:
         """Record ``outcome`` as the end of the job."""
@@ -93,18 +122,20 @@ class Attempt:
         await self._insist(settle_unheard, self._store, self._row, outcome)
         self._followers.notify(self._row.job_id)
 
-    async def stop(self, reason: Literal["cancelled", "timeout"]) -> None:
-        """Ask the worker to save and stop; after the grace it is killed. Asking again changes nothing.
+    async def stop(self, reason: StopReason) -> None:
+        """Ask the worker to save and stop; after the grace it is killed, but not for a pause, which is there to lose
+        nothing. Asking again changes nothing.
 
         A worker that is being started is asked as soon as it is there.
         """
-        if self._stop_reason is None:
+        if self._stop_reason is None or _RANK[reason] > _RANK[self._stop_reason]:
             self._stop_reason = reason
             if self._worker is not None:
                 await self._ask_to_stop(self._worker, reason)
 
-    async def _ask_to_stop(self, worker: WorkerProcess, reason: Literal["cancelled", "timeout"]) -> None:
-        self._kill_at = asyncio.get_running_loop().time() + self._grace_seconds
+    async def _ask_to_stop(self, worker: WorkerProcess, reason: StopReason) -> None:
+        if reason != "paused":
+            self._kill_at = asyncio.get_running_loop().time() + self._settings.cancel_grace_seconds
         try:
             await self._thread(self._folder.order_stop, reason)
         except OSError as error:
@@ -113,13 +144,34 @@ class Attempt:
         worker.ask_to_stop()
 
     async def _enforce(self, worker: WorkerProcess) -> None:
-        if self._max_seconds is not None and worker.age >= self._max_seconds:
+        now = asyncio.get_running_loop().time()
+        limit = self._limits.max_seconds
+        if limit is not None and self._seconds_before + worker.age >= limit:
             await self.stop("timeout")
-        if asyncio.get_running_loop().time() >= self._kill_at:
+        if now >= self._kill_at:
             self._kill_at = float("inf")
             await self._thread(worker.kill)
+        await self._enforce_bounds(worker, now)
         if is_too_long(self._folder.log):
             await self._thread(cut, self._folder.log)
+
+    async def _enforce_bounds(self, worker: WorkerProcess, now: float) -> None:
+        """End a worker that hangs, or that says more than a disk should hold."""
+        heard = size_of_foreign(self._folder.events)
+        ending = self._finalizing or self._stop_reason is not None
+        silent = self._silence.hangs(heard, now, worker.processor_seconds, ending=ending)
+        if self._ended is not None:
+            return
+        if silent is not None:
+            self._ended = (
+                "hung",
+                f"The worker said nothing for {silent:.0f} s; its log has the stacks of its threads.",
+            )
+            await self._thread(worker.abort)
+        elif heard > self._settings.max_event_bytes:
+            message = f"The worker has said {heard >> 20} MiB in events; at most {self._settings.max_event_bytes >> 20} are taken."
+            self._ended = ("quota_exceeded", message)
+            await self._thread(worker.kill)
 
     async def _ingest_when_possible(self) -> bool:
         """Store the next piece of the event file; whether there was one.
@@ -143,23 +195,54 @@ class Attempt:
         lines, offset = read_lines(self._folder.events, self._offset, ended=ended)
         if offset == self._offset:
             return False
+        self._finalizing |= any(line.type == RunFinalizing.event_type for line in lines)
         self._store.ingest(self._row.job_id, self._row.attempt, lines, offset)
         self._offset = offset
         return True
 
     def _stop_order(self) -> StopOrder | None:
-        """Why the job is to stop. A cancel counts from when the store has it, whether the order was written or not."""
+        """Why the job is to stop. An order counts from when the store has it, whether it was written for the worker or not."""
         order = self._folder.stop_order()
         row = self._store.get(self._row.job_id)
-        if order is None and row is not None and row.state == "cancelling":
-            return StopOrder(reason="cancelled")
-        if order is None and self._stop_reason is not None:
-            return StopOrder(reason=self._stop_reason)
-        return order
+        if order is not None and order.reason == "timeout":
+            return order
+        reason = (ORDERED.get(row.state) if row is not None else None) or self._stop_reason
+        return order if reason is None else StopOrder(reason=reason)
 
     def _remains(self, returncode: int | None) -> Remains:
-        folder = self._folder
-        return Remains(folder.outcome(), self._stop_order(), returncode, folder.log_tail(), self._max_seconds)
+        folder, limit = self._folder, self._limits.max_seconds
+        return Remains(folder.outcome(), self._stop_order(), returncode, folder.log_tail(), limit, self._ended)
+
+    def _history(self) -> History:
+        return history_of(events_of(self._store, self._row.job_id))
+
+    def _pause(self, history: History) -> bool:
+        """Say that the job is paused; False when it is to end instead."""
+        paused, reason = JobPaused(from_checkpoint=history.checkpoint), ("paused", "A client asked for it.")
+        return self._store.release(self._row.job_id, self._row.attempt, "paused", paused, reason)
+
+    def _retry(self, outcome: Outcome, history: History) -> Retry | None:
+        return retry_of(
+            outcome,
+            history,
+            attempt=self._row.attempt,
+            max_attempts=self._limits.max_attempts,
+            rest_seconds=self._settings.retry_rest_seconds,
+        )
+
+    def _try_again(self, outcome: Outcome, retry: Retry) -> bool:
+        """Put the job back into the queue; False when it is to end instead (a cancel was asked for)."""
+        assert outcome.error is not None
+        error = outcome.error
+        failed = AttemptFailed(
+            code=error.code,
+            will_retry=True,
+            message=error.message,
+            from_checkpoint=retry.from_checkpoint,
+            after_seconds=retry.after_seconds,
+        )
+        self._rest(self._row.job_id, retry.after_seconds)
+        return self._store.release(self._row.job_id, self._row.attempt, "queued", failed, (error.code, error.message))
 
     async def _insist(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call until the store can be used: what has happened must be recorded, however long the disk stays full."""
@@ -169,3 +252,11 @@ class Attempt:
             except StoreUnavailable as error:
                 _log.warning("%s: trying again in %g s: %s", self._row.job_id, _RETRY_SECONDS, error)
                 await asyncio.sleep(_RETRY_SECONDS)
+
+
+def _nothing_kept(outcome: Outcome) -> Outcome:
+    """A run that was told to stop before it had saved anything has no result."""
+    if outcome.state != "early_stopped":
+        return outcome
+    error = training_error("cancelled", "The job was told to stop before it had saved anything; there is no result.")
+    return outcome.model_copy(update={"state": "cancelled", "error": error})

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ValidationError
 
@@ -19,6 +18,7 @@ from schemas.assignment import (
     Assignment,
     Outcome,
     StopOrder,
+    StopReason,
 )
 from schemas.files import write_atomically
 
@@ -66,10 +66,9 @@ class AttemptFolder:
             self.path / ASSIGNMENT_FILE, assignment.model_dump_json(by_alias=True, exclude_none=True).encode()
         )
 
-    def order_stop(self, reason: Literal["cancelled", "timeout"]) -> None:
-        """Leave the reason of a stop; the first one counts."""
-        if not (self.path / STOP_FILE).exists():
-            write_atomically(self.path / STOP_FILE, StopOrder(reason=reason).model_dump_json().encode())
+    def order_stop(self, reason: StopReason) -> None:
+        """Leave the reason of a stop, in place of an earlier one."""
+        write_atomically(self.path / STOP_FILE, StopOrder(reason=reason).model_dump_json().encode())
 
     def stop_order(self) -> StopOrder | None:
         """Why the worker was asked to stop; None when it was not."""

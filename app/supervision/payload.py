@@ -16,17 +16,22 @@ from app.store.interface import JobRow
 from schemas.assignment import Outcome
 from schemas.events import (
     Alert,
+    AttemptFailed,
     CheckpointSaved,
     EpochCompleted,
     EpochStarted,
     Event,
+    EventData,
+    JobPaused,
     JobStarted,
+    RecoveryMade,
     RunFinalizing,
     RunResolved,
     RunRestored,
     Step,
 )
-from schemas.result import EpochRow, JobPayload, Metrics, Provenance, RunWarning
+from schemas.recovery import RecoveryEntry
+from schemas.result import Attempt, EpochRow, JobPayload, Metrics, Provenance, RunWarning
 
 _STATUS: dict[str, Literal["success", "early_stopped", "error"]] = {
     "succeeded": "success",
@@ -36,9 +41,21 @@ _STATUS: dict[str, Literal["success", "early_stopped", "error"]] = {
 }
 _FOLDED = frozenset(
     data.event_type
-    for data in (Alert, CheckpointSaved, EpochCompleted, JobStarted, RunFinalizing, RunResolved, RunRestored)
+    for data in (
+        Alert,
+        AttemptFailed,
+        CheckpointSaved,
+        EpochCompleted,
+        EpochStarted,
+        JobPaused,
+        JobStarted,
+        RecoveryMade,
+        RunFinalizing,
+        RunResolved,
+        RunRestored,
+    )
 )
-_OF_THE_RUN = _FOLDED | {EpochStarted.event_type, Step.event_type}
+_OF_THE_RUN = (_FOLDED | {Step.event_type}) - {AttemptFailed.event_type, JobPaused.event_type}
 _WARNINGS_LIMIT = 200
 
 _VALIDATORS = [
@@ -75,11 +92,13 @@ def fold(events: Iterable[Event], outcome: Outcome, row: JobRow) -> JobPayload:
         best_epoch=best.epoch if best else None,
         error=outcome.error,
         warnings=list(story.warnings)[-_WARNINGS_LIMIT:],
+        recoveries=story.recoveries[-_WARNINGS_LIMIT:],
+        attempts=story.attempts,
         summary=summary,
         recommendations=recommend(facts, summary),
         artifacts=outcome.artifacts,
         tracking=outcome.tracking,
-        resolved=story.resolved or row.request,
+        resolved=_resolved(story, row),
         provenance=_provenance(story, row),
     )
 
@@ -101,26 +120,37 @@ class _Story:
     best_saved: _Saved | None = None
     latest_saved: _Saved | None = None
     warnings: dict[RunWarning, None] = field(default_factory=dict)
+    recoveries: list[RecoveryEntry] = field(default_factory=list)
     resolved: dict[str, Any] = field(default_factory=dict)
     started: JobStarted | None = None
     finalizing: RunFinalizing | None = None
     first_time: str | None = None
     last_time: str | None = None
     seconds_before: float = 0.0
+    attempts: list[Attempt] = field(default_factory=list)
 
     def take(self, event: Event) -> None:
         """Hear one event. Those that tell the payload nothing are not even parsed: a long run has many steps."""
-        if event.type == JobStarted.event_type:
-            self.first_time = None
-        if event.type == EpochStarted.event_type:
-            self.first_time = self.first_time or event.time
         if event.type in _OF_THE_RUN:
             self.last_time = event.time
         if event.type not in _FOLDED:
             return
         match event.typed():
             case JobStarted() as started:
-                self.started, self.finalizing, self.seconds_before = started, None, 0.0
+                self._begin(started, event)
+            case AttemptFailed(code=code):
+                self._end_attempt(code)
+            case JobPaused():
+                self._end_attempt("paused")
+            case EpochStarted(epoch=epoch):
+                self.first_time = self.first_time or event.time
+                self._forget_from(epoch)
+            case heard:
+                self._hear(heard)
+
+    def _hear(self, data: EventData) -> None:
+        """Hear of the run itself."""
+        match data:
             case RunResolved(resolved=resolved):
                 self.resolved = resolved
             case RunRestored() as restored:
@@ -133,13 +163,35 @@ class _Story:
             case Alert() as alert:
                 warning = RunWarning(code=alert.code, level=alert.level, message=alert.message, remedy=alert.remedy)
                 self.warnings[warning] = None
+            case RecoveryMade() as made:
+                self.recoveries.append(RecoveryEntry.model_validate(made.model_dump()))
             case RunFinalizing() as finalizing:
                 self.finalizing = finalizing
+
+    def _begin(self, started: JobStarted, event: Event) -> None:
+        self.started, self.finalizing, self.seconds_before, self.first_time = started, None, 0.0, None
+        self.attempts.append(Attempt(number=event.attempt, started_at=event.time))
+
+    def _end_attempt(self, how: str) -> None:
+        """No result yet: another attempt will follow."""
+        if self.attempts and self.attempts[-1].ended is None:
+            self.attempts[-1] = self.attempts[-1].model_copy(update={"ended": how})
+
+    def _forget_from(self, epoch: int) -> None:
+        """What is trained again is known no more: an attempt before this one had come further, and had not saved it."""
+        if epoch in self.curve:
+            self.curve = {number: row for number, row in self.curve.items() if number < epoch}
+        if self.best_epoch is not None and self.best_epoch >= epoch:
+            self.best_epoch = None
 
     def _restore(self, restored: RunRestored) -> None:
         """Go back to the checkpoint: what was trained after it is trained again."""
         self.curve = {row.epoch: row for row in restored.history}
-        self.seconds_before = sum(row.seconds or 0.0 for row in restored.history)
+        if self.first_time is None:
+            # The attempt goes on from here; one that goes back on its way has counted that time itself.
+            self.seconds_before = sum(row.seconds or 0.0 for row in restored.history)
+            if self.attempts:
+                self.attempts[-1] = self.attempts[-1].model_copy(update={"from_checkpoint": restored.path or None})
         self.best_epoch = restored.best_epoch
         self.best_saved = _Saved(restored.best_path, restored.best_epoch) if restored.best_path else None
         self.latest_saved = _Saved(restored.path, restored.epoch)
@@ -174,6 +226,17 @@ class _Story:
             return self.seconds_before
         length = datetime.fromisoformat(self.last_time) - datetime.fromisoformat(self.first_time)
         return self.seconds_before + max(0.0, length.total_seconds())
+
+
+def _resolved(story: _Story, row: JobRow) -> dict[str, Any]:
+    """The request as it ran. Where a later attempt went on from is no setting of it."""
+    if not story.resolved:
+        return row.request
+    resume_from = row.request.get("checkpointConfig", {}).get("resumeFrom")
+    checkpointing = {**story.resolved.get("checkpointConfig", {}), "resumeFrom": resume_from}
+    if resume_from is None:
+        del checkpointing["resumeFrom"]
+    return {**story.resolved, **({"checkpointConfig": checkpointing} if checkpointing else {})}
 
 
 def _metrics(story: _Story, best: EpochRow | None) -> Metrics:

@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 def settle(store: Store, row: JobRow, outcome: Outcome) -> bool:
     """Record how the job of ``row`` ended; False when it was settled before, or its attempt is no longer the newest."""
-    payload = fold(_events_of(store, row.job_id), outcome, row)
+    payload = fold(events_of(store, row.job_id), outcome, row)
     flaws = check(payload.to_json())
     if flaws:
         _log.error("%s: payload refused by the output schema: %s", row.job_id, flaws)
@@ -35,7 +35,8 @@ def _record(store: Store, row: JobRow, outcome: Outcome, payload: JobPayload) ->
     return store.settle(row.job_id, row.attempt, outcome.state, payload.to_json(), reason)
 
 
-def _events_of(store: Store, job_id: str) -> Iterator[Event]:
+def events_of(store: Store, job_id: str) -> Iterator[Event]:
+    """All that was said of a job, page by page."""
     after = -1
     while page := store.events(job_id, after, _PAGE):
         yield from page

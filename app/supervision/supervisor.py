@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -18,21 +19,20 @@ from app.store.interface import IllegalTransition, JobRow, Store, StoreUnavailab
 from app.supervision.assigning import assignment_of, environment_of
 from app.supervision.attempt import Attempt
 from app.supervision.attempt_folder import AttemptFolder
+from app.supervision.orders import CANCEL, Order, write_down
 from app.supervision.settlement import settle
 from app.supervision.slots import Slots
 from app.supervision.verdict import training_error
 from app.supervision.worker_process import WorkerProcess, clear
 from schemas.assignment import Outcome
 from schemas.engines import ENGINES
-from schemas.events import JobCancelling
-from schemas.job import TERMINAL
+from schemas.events import AttemptFailed, JobResumed
 from schemas.problems import PatchOperation
 
 WORKER_COMMAND = (sys.executable, "-m", "trainer_core.warden")
 
 _THREADS = 8
 _RETRY_SECONDS = 1.0
-_CANCELLED = ("cancelled", "A client asked for it.")
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -68,12 +68,14 @@ class Supervisor:
         self._slots = Slots(settings.devices, settings.slots)
         self._lines = _TWO_LINES if self._slots.has_gpus else _ONE_LINE
         self._attempts: dict[str, Attempt] = {}
+        self._resting: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="supervisor")
 
     async def start(self) -> None:
         """Take over what an earlier supervisor left, then begin with the queue."""
+        self._loop = asyncio.get_running_loop()
         for row in await self._thread(self._store.active):
             self._slots.hold(row.assigned)
             self._tend(row, self._adopt)
@@ -86,24 +88,35 @@ class Supervisor:
         """There is a new job, or a free device."""
         self._news.set()
 
-    async def cancel(self, job_id: str) -> None:
-        """Ask a job to stop: a queued one is cancelled at once, another when its worker has saved or the grace is over.
+    async def give(self, job_id: str, order: Order) -> None:
+        """Ask a job to stop in the way of ``order``: one without a worker obeys at once, another when its worker has saved.
 
-        Asking again changes nothing. Raises LookupError for an unknown job and IllegalTransition for one that has
-        ended otherwise.
+        Asking again changes nothing. Raises LookupError for an unknown job and IllegalTransition for one whose state has
+        no such way out.
         """
-        while True:
-            row = await self._thread(self._store.get, job_id)
-            if row is None:
-                raise LookupError(f"There is no job {job_id}.")
-            if row.state in TERMINAL and row.state != "cancelled":
-                raise IllegalTransition(row, "cancelling")
-            if row.state == "cancelled" or await self._thread(self._order_cancel, row):
-                break
+        while not await self._thread(write_down, self._store, row := await self._known(job_id), order):
+            pass
         self._followers.notify(job_id)
         attempt = self._attempts.get(job_id)
-        if attempt is not None:
-            await attempt.stop("cancelled")
+        if attempt is not None and row.state not in order.fulfilled:
+            await attempt.stop(order.reason)
+
+    async def cancel(self, job_id: str) -> None:
+        """Ask a job to stop and to be no more: its checkpoint is kept. As ``give``."""
+        await self.give(job_id, CANCEL)
+
+    async def resume(self, job_id: str) -> None:
+        """Put a paused job back into the queue; one that is there, or runs, is left alone. As ``give``."""
+        row = await self._known(job_id)
+        if row.state in ("queued", "preparing", "running", "finalizing"):
+            return
+        if row.state != "paused":
+            raise IllegalTransition(row, "queued")
+        resumed = JobResumed(reason="A client asked for it.")
+        with suppress(IllegalTransition):  # Another client was quicker, with this or with a cancel.
+            await self._thread(partial(self._store.say, job_id, resumed, state="queued"))
+        self._followers.notify(job_id)
+        self.wake()
 
     async def close(self) -> None:
         """Stop supervising. Workers go on, and what they say is kept for the next supervisor."""
@@ -112,18 +125,11 @@ class Supervisor:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._executor.shutdown()
 
-    def _order_cancel(self, row: JobRow) -> bool:
-        """Write down that the job is to stop; False when its state has changed meanwhile."""
-        if row.state == "cancelling":
-            return True
-        if row.state == "queued":
-            error = training_error("cancelled", "The job was cancelled while it was in the queue.")
-            return settle(self._store, row, Outcome(state="cancelled", error=error))
-        try:
-            self._store.say(row.job_id, JobCancelling(reason=_CANCELLED[1]), state="cancelling", reason=_CANCELLED)
-        except IllegalTransition:
-            return False
-        return True
+    async def _known(self, job_id: str) -> JobRow:
+        row = await self._thread(self._store.get, job_id)
+        if row is None:
+            raise LookupError(f"There is no job {job_id}.")
+        return row
 
     async def _schedule(self) -> None:
         while True:
@@ -142,10 +148,11 @@ class Supervisor:
 
         None of its line overtakes it: a job that asks for many devices would otherwise wait for ever behind small ones.
         """
-        queued = await self._thread(partial(self._store.queue, 1, only=line.only, but=line.but))
-        if not queued:
+        look = partial(self._store.queue, 1 + len(self._resting), only=line.only, but=line.but)
+        row = next((row for row in await self._thread(look) if row.job_id not in self._resting), None)
+        if row is None:
             return False
-        row, most = queued[0], self._slots.most()
+        most = self._slots.most()
         if line.uses_gpu and most is not None and row.devices > most:
             await self._thread(settle, self._store, row, _too_many_devices(row.devices, most))
             self._followers.notify(row.job_id)
@@ -171,8 +178,7 @@ class Supervisor:
     def _tend(self, row: JobRow, care: Callable[[JobRow, AttemptFolder, Attempt], Awaitable[None]]) -> None:
         """See to the attempt of ``row`` in a task of its own; at its end its devices are free."""
         folder = AttemptFolder(self._settings.jobs, row.job_id, row.attempt)
-        grace = self._settings.cancel_grace_seconds
-        attempt = Attempt(row, folder, self._store, self._followers, self._thread, grace)
+        attempt = Attempt(row, folder, self._store, self._followers, self._thread, self._settings, self._rest)
         self._attempts[row.job_id] = attempt
         task = asyncio.create_task(self._to_the_end(care, row, folder, attempt))
         self._tasks.add(task)
@@ -218,10 +224,25 @@ class Supervisor:
             await attempt.follow(worker)
             return
         await self._thread(clear, folder)
-        if folder.said_nothing() and await self._thread(self._store.requeue, row.job_id, row.attempt):
+        if folder.said_nothing() and await self._thread(self._requeue, row):
             self._followers.notify(row.job_id)
             return
         await attempt.conclude(None)
+
+    def _requeue(self, row: JobRow) -> bool:
+        message = "The service ended before a worker had started; the job is queued again."
+        failed = AttemptFailed(code="worker_lost", will_retry=True, message=message)
+        return self._store.release(row.job_id, row.attempt, "queued", failed, ("worker_lost", message))
+
+    def _rest(self, job_id: str, seconds: float) -> None:
+        """Leave a queued job alone for so long. From any thread; forgotten with this supervisor."""
+        self._resting.add(job_id)
+
+        def end() -> None:
+            self._resting.discard(job_id)
+            self.wake()
+
+        self._loop.call_soon_threadsafe(self._loop.call_later, seconds, end)
 
     def _spawn(self, row: JobRow, folder: AttemptFolder) -> WorkerProcess:
         folder.prepare(assignment_of(self._settings, row, folder))

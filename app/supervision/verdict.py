@@ -21,6 +21,8 @@ class Remains:
     """Exit status, minus the signal's number, or None when the worker was not a child of this service."""
     log_tail: str
     max_seconds: float | None
+    ended: tuple[FailureCode, str] | None = None
+    """Why the service ended the worker on its own account."""
 
 
 def training_error(code: FailureCode, message: str, detail: str | None = None) -> TrainingError:
@@ -42,7 +44,13 @@ def judge(remains: Remains) -> Outcome:
     A cancel that came too late changes nothing: what the worker wrote counts.
     """
     if remains.outcome is not None:
-        return _whole(remains.outcome)
+        return _whole(_obeyed(remains.outcome, remains.stop))
+    if remains.ended is not None:
+        code, message = remains.ended
+        return Outcome(state="failed", error=training_error(code, message, remains.log_tail))
+    if remains.stop is not None and remains.stop.reason == "paused":
+        message = f"The worker was asked to pause and ended before it had saved: {_manner(remains)}"
+        return Outcome(state="failed", error=training_error("worker_lost", message, remains.log_tail))
     if remains.stop is None:
         error = training_error(
             "worker_lost", f"The worker ended without a result: {_manner(remains)}", remains.log_tail
@@ -52,13 +60,27 @@ def judge(remains: Remains) -> Outcome:
         limit = "its limit" if remains.max_seconds is None else f"limits.maxSeconds ({remains.max_seconds:g} s)"
         message = f"The job ran longer than {limit}; it did not stop by itself and was killed."
         return Outcome(state="failed", error=training_error("timeout", message, remains.log_tail))
-    message = "The job was cancelled; its worker ended without a result of its own, the last checkpoint is kept."
+    verb = "cancelled" if remains.stop.reason == "cancelled" else "told to stop"
+    message = f"The job was {verb}; its worker ended without a result of its own, the last checkpoint is kept."
     return Outcome(state="cancelled", error=training_error("cancelled", message, remains.log_tail))
+
+
+def _obeyed(outcome: Outcome, stop: StopOrder | None) -> Outcome:
+    """A worker that says it has paused: saved, and ended. A later order to a worker that was pausing counts instead."""
+    if outcome.state != "paused" or (stop is not None and stop.reason == "paused"):
+        return outcome
+    if stop is None:
+        error = training_error("internal", "The worker says that it has paused, and nobody had asked for it.")
+        return Outcome(state="failed", error=error)
+    if stop.reason == "stopped":
+        return outcome.model_copy(update={"state": "early_stopped"})
+    error = training_error(stop.reason, f"The worker had saved and ended; the job was {stop.reason} meanwhile.")
+    return outcome.model_copy(update={"state": "cancelled" if stop.reason == "cancelled" else "failed", "error": error})
 
 
 def _whole(outcome: Outcome) -> Outcome:
     """An outcome that did not go well always says why."""
-    if outcome.error is not None or outcome.state in ("succeeded", "early_stopped"):
+    if outcome.error is not None or outcome.state in ("succeeded", "early_stopped", "paused"):
         return outcome
     if outcome.state == "cancelled":
         error = training_error("cancelled", "The job was cancelled.")

@@ -17,11 +17,12 @@ from pathlib import Path
 
 from app.foreign_files import open_foreign
 from app.supervision.attempt_folder import AttemptFolder
-from app.supervision.processes import Process, descendants, kill_all, kill_marked, marked
+from app.supervision.processes import Process, descendants, kill_all, kill_marked, marked, processor_seconds
 from schemas.files import write_atomically
 
 _PID_FILE = "worker.pid"
 _PID_FILE_BYTES = 100
+_DUMP_MILLISECONDS = 2000
 _MARK = "PYTORCH_TRAINER_ATTEMPT"
 
 
@@ -122,6 +123,23 @@ class WorkerProcess:
         if not self._process.has_ended():
             _kill_group(self.pid)
         kill_marked(_mark_of(self._folder))
+
+    def abort(self) -> None:
+        """Make every process of the attempt write the stacks of its threads to the log, then kill all.
+
+        SIGABRT is what Python's fault handler answers with a dump, whatever holds the interpreter. The warden ignores it.
+        """
+        found = [process for process in map(Process.find, [self.pid, *descendants(self.pid)]) if process is not None]
+        for process in found:
+            process.send(signal.SIGABRT)
+        for process in found:
+            process.has_ended(_DUMP_MILLISECONDS)
+            process.release()
+        self.kill()
+
+    def processor_seconds(self) -> float:
+        """Processor time that the worker and all that came from it have used."""
+        return processor_seconds([self.pid, *descendants(self.pid)])
 
     def clear(self) -> int | None:
         """Kill what an ended worker has left behind; its exit status, or minus its signal, or None if adopted."""

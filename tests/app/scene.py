@@ -40,9 +40,10 @@ def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
 
 
 def request(**sections: object) -> dict[str, object]:
-    """A request as the service stores it: paths absolute."""
+    """A request as the service stores it: paths absolute. One attempt and no more, unless ``limits`` say otherwise."""
     data = {"trainPath": "/workspace/data"}
-    return {"modelPath": "/workspace/model.py", "dataConfig": data, "trainingConfig": {}, **sections}
+    limits = {"maxAttempts": 1, **sections.pop("limits", {})}  # type: ignore[dict-item]
+    return {"modelPath": "/workspace/model.py", "dataConfig": data, "trainingConfig": {}, "limits": limits, **sections}
 
 
 def new_job(**changes: object) -> NewJob:
@@ -70,7 +71,7 @@ class Scene:
     """A home with a store, and a supervisor whose workers are stand-ins. Used with ``async with``."""
 
     def __init__(self, home: Path, **settings: Any) -> None:
-        self.settings = Settings(home=home, workspace=home, **{"cancel_grace_seconds": 10.0, **settings})
+        self.settings = Settings(home=home, workspace=home, **{"cancel_grace_seconds": 10.0, "retry_rest_seconds": 0.0, **settings})
         self.store = SqliteStore(self.settings.database)
         self.followers = Followers()
         self.supervisor = Supervisor(self.settings, self.store, self.followers, STAND_IN)

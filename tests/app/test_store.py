@@ -15,6 +15,7 @@ import pytest
 from app.store.interface import IllegalTransition, KeyConflict, Store, StoreUnavailable
 from app.store.sqlite import SqliteStore
 from schemas.events import (
+    AttemptFailed,
     EpochCompleted,
     EpochStarted,
     JobCancelling,
@@ -29,11 +30,15 @@ from tests.app.scene import TIME, line, new_job, request
 
 PAYLOAD = {"status": "error", "metrics": {}, "checkpointPath": ""}
 CANCELLED = ("cancelled", "The job was cancelled.")
+FAILED = AttemptFailed(code="worker_lost", will_retry=True)
 PATHS: dict[JobState, tuple[JobState, ...]] = {
     "queued": (),
     "preparing": ("preparing",),
     "running": ("preparing", "running"),
     "finalizing": ("preparing", "running", "finalizing"),
+    "pausing": ("preparing", "pausing"),
+    "paused": ("paused",),
+    "stopping": ("preparing", "stopping"),
     "cancelling": ("preparing", "cancelling"),
     **{state: ("preparing", state) for state in TERMINAL},
 }
@@ -71,7 +76,7 @@ def change(store: Store, job_id: str, state: JobState) -> bool:
     if state == "preparing":
         return store.claim(job_id, ("cpu",)) is not None
     if state == "queued":
-        return store.requeue(job_id, row.attempt)
+        return store.release(job_id, row.attempt, "queued", FAILED, None)
     try:
         if state in TERMINAL:
             return store.settle(job_id, row.attempt, state, PAYLOAD, None)
@@ -201,12 +206,12 @@ def test_an_epoch_that_starts_after_the_cancel_changes_nothing_but_is_told(store
 
 def test_what_an_older_attempt_says_or_settles_is_refused(store: Store):
     job_id = claimed(store)
-    assert store.requeue(job_id, 1)
+    assert store.release(job_id, 1, "queued", FAILED, None)
     assert store.claim(job_id, ("cpu",)) is not None
     before = store.events(job_id, after=-1)
     assert store.ingest(job_id, 1, [line(EpochStarted(epoch=1, epochs=1, steps=1))], 50) == []
     assert not store.settle(job_id, 1, "succeeded", PAYLOAD, None)
-    assert not store.requeue(job_id, 1)
+    assert not store.release(job_id, 1, "queued", FAILED, None)
     assert store.events(job_id, after=-1) == before
     row = store.get(job_id)
     assert row is not None

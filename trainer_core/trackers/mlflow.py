@@ -24,7 +24,7 @@ from trainer_core.trackers.mlflow_store import find_experiment, open_store
 if TYPE_CHECKING:
     from mlflow.tracking.client import MlflowClient
 
-_STATUS = {"succeeded": "FINISHED", "early_stopped": "FINISHED", "cancelled": "KILLED"}
+_STATUS = {"succeeded": "FINISHED", "early_stopped": "FINISHED", "cancelled": "KILLED", "paused": "KILLED"}
 _FIGURES_PER_CALL = 1000
 _NAMES_PER_CALL = 100
 

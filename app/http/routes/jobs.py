@@ -112,19 +112,86 @@ async def get_job_result(service: Services, job_id: JobId) -> JSONResponse:
     return job_answer(await service.view(row), 202) if payload is None else JSONResponse(payload)
 
 
+_ASKED = {
+    202: {**_JOB, "description": "Asked; the worker saves a checkpoint at its next step. Look at the state."},
+    200: {**_JOB, "description": "It is so already."},
+    **problems(401, 404, 409),
+}
+
+
+def _asked(view: JobView) -> JSONResponse:
+    settled = view.state in TERMINAL or view.state == "paused"
+    return job_answer(view, 200 if settled else 202)
+
+
 @router.post(
     "/v1/jobs/{job_id}/cancel",
     operation_id="cancel_job",
-    summary="Save and stop",
+    summary="Save and stop; the job has no result",
     status_code=202,
     response_model=None,
-    responses={
-        202: {**_JOB, "description": "Asked; the worker saves a checkpoint and stops. It may still end as succeeded."},
-        200: {**_JOB, "description": "Cancelled already."},
-        **problems(401, 404, 409),
-    },
+    responses=_ASKED,
 )
 async def cancel_job(service: Services, job_id: JobId) -> JSONResponse:
-    """Not reversible; the last checkpoint is kept and can be resumed from. Asking again changes nothing."""
-    row = await service.cancel(job_id)
-    return job_answer(await service.view(row), 200 if row.state in TERMINAL else 202)
+    """Not reversible, but the last checkpoint is kept and can be gone on from. It may still end as succeeded. Asking again
+    changes nothing."""
+    return _asked(await service.view(await service.act(job_id, "cancel")))
+
+
+@router.post(
+    "/v1/jobs/{job_id}/stop",
+    operation_id="stop_job",
+    summary="Save and stop; what is trained is the result",
+    status_code=202,
+    response_model=None,
+    responses=_ASKED,
+)
+async def stop_job(service: Services, job_id: JobId) -> JSONResponse:
+    """Good enough: the job ends as early_stopped, with the curve so far and its best checkpoint."""
+    return _asked(await service.view(await service.act(job_id, "stop")))
+
+
+@router.post(
+    "/v1/jobs/{job_id}/pause",
+    operation_id="pause_job",
+    summary="Save, and give the device to others",
+    status_code=202,
+    response_model=None,
+    responses=_ASKED,
+)
+async def pause_job(service: Services, job_id: JobId) -> JSONResponse:
+    """It is `paused` once all that it has trained is saved, and holds no device then. One that could not save is never
+    paused: it fails, or is tried again from what it had."""
+    return _asked(await service.view(await service.act(job_id, "pause")))
+
+
+@router.post(
+    "/v1/jobs/{job_id}/resume",
+    operation_id="resume_job",
+    summary="Queue a paused job again",
+    status_code=202,
+    response_model=None,
+    responses=_ASKED,
+)
+async def resume_job(service: Services, job_id: JobId) -> JSONResponse:
+    """In its old place in the queue; it goes on exactly where it was."""
+    return _asked(await service.view(await service.act(job_id, "resume")))
+
+
+@router.post(
+    "/v1/jobs/{job_id}/retry",
+    operation_id="retry_job",
+    summary="Train again what failed or was cancelled",
+    status_code=202,
+    response_model=None,
+    responses={202: {**_JOB, "description": "A new job."}, **problems(401, 404, 409, 422, 429)},
+)
+async def retry_job(
+    service: Services,
+    job_id: JobId,
+    key: Key,
+    anew: Annotated[bool, Query(description="From the beginning, and not from what the job has saved.")] = False,
+) -> JSONResponse:
+    """A new job of the same request, with the model file as it is now; it goes on from the newest checkpoint."""
+    submitted = await service.retry(job_id, key, anew=anew)
+    return job_answer(await service.view(submitted.row, submitted.warnings), 202)

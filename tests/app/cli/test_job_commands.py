@@ -10,6 +10,7 @@ import pytest
 
 from tests.app.cli.command import (
     CAN_BE_CANCELLED,
+    FAILS,
     SUCCEEDS,
     WAITS,
     RunningService,
@@ -17,6 +18,7 @@ from tests.app.cli.command import (
     command,
     write_request,
 )
+from tests.app.supervision.test_orders import OBEYS
 
 SCHEMAS = Path(__file__).parents[3] / "schemas" / "json"
 
@@ -167,3 +169,28 @@ def test_a_wrong_variable_is_named(tmp_path: Path) -> None:
         2,
         "PT_URL='localhost': expected a URL such as http://127.0.0.1:8000\n",
     )
+
+
+def test_a_job_is_paused_resumed_and_stopped_by_word(service: RunningService) -> None:
+    home, job_id = service.settings.home, submit(service, OBEYS)
+    with Started(home, "watch", job_id) as watch:
+        watch.until("epoch 1/9")
+        assert command(home, "pause", job_id).returncode == 0
+        watch.until("paused; it goes on when")
+        asked = command(home, "resume", job_id)
+        assert f"Next: pytorch-trainer watch {job_id}" in asked.stderr
+        service.open_gate(job_id)
+        code, _, said = watch.end()
+    assert code == 0, said
+    refused = command(home, "stop", job_id)
+    assert refused.returncode == 2
+    assert "cannot be stopped" in refused.stderr
+
+
+def test_a_failed_job_is_tried_again_by_word(service: RunningService) -> None:
+    home, failed = service.settings.home, submit(service, FAILS)
+    assert command(home, "wait", failed).returncode == 1
+    (service.settings.workspace / "program.py").write_text(SUCCEEDS)
+    again = command(home, "retry", failed)
+    assert again.returncode == 0, again.stderr
+    assert command(home, "wait", again.stdout.strip()).returncode == 0

@@ -41,7 +41,7 @@ def test_a_job_from_acceptance_to_result(service: Listening):
     running = service.until(view.job_id, "epoch")
     assert running["state"] == "running"
     assert running["summary"].startswith("running: epoch 1 of 9")
-    assert running["allowedActions"] == ["cancel"]
+    assert running["allowedActions"] == ["pause", "stop", "cancel"]
     unfinished = service.client.get(f"/v1/jobs/{view.job_id}/result")
     assert unfinished.status_code == 202
     assert unfinished.json()["nextAction"]["arguments"]["jobId"] == view.job_id

@@ -1,0 +1,36 @@
+"""Whether a failed attempt is followed by another one: by the class of the failure, a number of times, if it may help."""
+
+from dataclasses import dataclass
+
+from app.supervision.history import History
+from schemas.assignment import Outcome
+from schemas.failures import FailureCode
+
+# Losses that the next attempt need not meet. What is wrong with a request, the data or the model would be wrong again,
+# and so would a want of memory; a full disk and a divergence need somebody's decision.
+RETRIED: frozenset[FailureCode] = frozenset({"worker_lost", "hung"})
+
+_LONGEST_REST_SECONDS = 60.0
+_FACTOR = 4.0
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Another attempt, after a rest, from the job's newest checkpoint or anew."""
+
+    after_seconds: float
+    from_checkpoint: str | None
+
+
+def retry_of(
+    outcome: Outcome, history: History, *, attempt: int, max_attempts: int, rest_seconds: float
+) -> Retry | None:
+    """The attempt that follows ``attempt``, which ended with ``outcome``; None when that is the job's end.
+
+    The first loss may be an accident. After that an attempt must have come further: it has saved a checkpoint.
+    """
+    if outcome.error is None or outcome.error.code not in RETRIED or history.lost + 1 >= max_attempts:
+        return None
+    if history.lost and history.saved_in != attempt:
+        return None
+    return Retry(min(_LONGEST_REST_SECONDS, rest_seconds * _FACTOR**history.lost), history.checkpoint)
