@@ -265,6 +265,10 @@ EVENT_DATA: dict[str, type[EventData]] = {
         EarlyStopTriggered,
         RunFinalizing,
         AttemptFailed,
+        JobPausing,
+        JobPaused,
+        JobResumed,
+        JobStopping,
         JobCancelling,
         Log,
         JobCompleted,
@@ -274,10 +278,6 @@ EVENT_DATA: dict[str, type[EventData]] = {
 
 class WorkerLine(Document):
     """One line of a worker's event file."""
-        JobPausing,
-        JobPaused,
-        JobResumed,
-        JobStopping,
 
     type: str
     time: Annotated[str, Field(description="RFC 3339, UTC.")]
