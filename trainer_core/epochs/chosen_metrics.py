@@ -43,7 +43,7 @@ def _monitors(request: TrainingRequest) -> list[tuple[str, str]]:
     stopping = request.training_config.early_stopping
     places = [
         ("/checkpointConfig/monitor", request.checkpoint_config.monitor),
-        ("/trainingConfig/earlyStopping/monitor", stopping and stopping.monitor),
+        ("/trainingConfig/earlyStopping/monitor", None if stopping is None else stopping.monitor),
     ]
     return [(pointer, figure) for pointer, figure in places if figure is not None and figure.startswith("val")]
 
@@ -51,9 +51,9 @@ def _monitors(request: TrainingRequest) -> list[tuple[str, str]]:
 def _watched(pointer: str, figure: str, task: Task, has_own: bool) -> MetricName | None:
     """The metric that is watched as ``figure``; None for a loss, and for what only the model file can compute."""
     entry = metric_of(figure)
-    if entry is None or task in entry.tasks:
-        return entry and entry.name
-    if has_own:
+    if entry is not None and task in entry.tasks:
+        return entry.name
+    if entry is None or has_own:
         return None
     usual = [metric_named(name).row_name for name in usual_metrics(task, 0)]
     raise Failure(

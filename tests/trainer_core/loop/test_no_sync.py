@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from schemas.losses import Task
+from schemas.metrics import METRICS
 from schemas.training import TrainingConfig
 from trainer_core.loop.clipping import build_clipping
 from trainer_core.loop.gradients import Gradients
@@ -71,3 +72,20 @@ def test_a_step_waits_for_nothing(task: Task, loss: str, arguments: dict[str, ob
     with waiting_raises():
         step()
     assert figures.compute("train")["trainLoss"] > 0
+
+
+@pytest.mark.parametrize("task", ["classification", "binary", "regression"])
+def test_the_figures_of_an_evaluation_wait_for_nothing_until_they_are_asked_for(task: Task) -> None:
+    device = torch.device("cuda")
+    names = tuple(entry.name for entry in METRICS if task in entry.tasks)
+    figures = build_figures(task, device, None, names)
+    outputs = torch.randn(16, 12 if task == "classification" else 1, device=device)
+    targets, one = torch.randint(2, (16,), device=device), torch.ones((), device=device)
+    # Larger than what is counted together, so that each batch is counted at once.
+    outputs, targets = outputs.repeat(2**13, 1), targets.repeat(2**13)
+    figures.update(outputs, targets, one, one)
+    with waiting_raises():
+        figures.update(outputs, targets, one, one)
+    found = figures.compute("val")
+    figures.reset()
+    assert "valR2" in found or "valAuroc" in found

@@ -62,7 +62,8 @@ class ClassFigures(Figures):
 
     def tally(self) -> ClassCounts:
         """What was counted. Waits for the device."""
-        return ClassCounts(*self._counts.cpu().double(), finds_one=self.finds_one)
+        hits, predictions, targets = self._counts.cpu().double()
+        return ClassCounts(hits, predictions, targets, self.finds_one)
 
     def compute(self, prefix: Split) -> dict[str, float]:
         """Loss and accuracy; of validation all of ``metrics`` that are defined."""

@@ -1,6 +1,5 @@
 """Areas under the curves of a ranking: how well scores put the targets of a class before the others."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Ranking:
     """Targets found (``hits``) and taken by mistake (``misses``) at every threshold, from the highest score down, (T,)
-    whole numbers on the CPU. The last of each is how many there are."""
+    whole numbers on the CPU. The last of each is how many there are. Only what is ``defined`` has areas."""
 
     hits: Tensor
     misses: Tensor
@@ -34,16 +33,12 @@ class Ranking:
     def roc_auc(self) -> float:
         """The area under the receiver operating characteristic, by trapezes: ties count half. Whole numbers until the last
         division, so it does not depend on the order of the samples."""
-        if not self.defined:
-            return math.nan
         before = torch.cat((self.hits.new_zeros(1), self.hits[:-1]))
         twice = (_steps(self.misses) * (self.hits + before)).sum()
         return float(twice) / 2 / (float(self.hits[-1]) * float(self.misses[-1]))
 
     def average_precision(self) -> float:
         """The sum of precision times gain in recall over the thresholds (``sklearn.metrics.average_precision_score``)."""
-        if not self.defined:
-            return math.nan
         taken = (self.hits + self.misses).double().clamp(min=1)
         return float((self.hits.double() / taken * _steps(self.hits)).sum() / self.hits[-1])
 

@@ -117,6 +117,7 @@ class ScoreFigures(Figures):
             reasons.append(explain(self._areas, self._inner.tally().one_class))
         if not rankings:
             return {}
+        areas: dict[MetricName, list[float]]
         areas = {"roc_auc": [one.roc_auc() for one in rankings]} if "roc_auc" in self._areas else {}
         if "average_precision" in self._areas:
             areas["average_precision"] = [one.average_precision() for one in rankings]

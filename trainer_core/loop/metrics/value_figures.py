@@ -42,10 +42,12 @@ class ValueFigures(Figures):
             self._sums = self._zeros(5, wanted.shape[1])
             self._errors = self._zeros(3, wanted.shape[1])
         error = wanted - values
-        sums = torch.stack(((error**2).sum(dim=0), error.abs().sum(dim=0)))
-        self._sums = torch.cat((_join(self._sums[:3], _moments(wanted)), self._sums[3:] + sums))
+        _, _, _, squares, sizes = self._sums.unbind()
+        squares += error.square().sum(dim=0)
+        sizes += error.abs().sum(dim=0)
+        _join(self._sums, wanted)
         if self._explains:
-            self._errors = _join(self._errors, _moments(error))
+            _join(self._errors, error)
 
     def merge(self, ranks: Ranks) -> None:
         """Sum over the ranks: first the numbers and means, then the spreads about the common mean."""
@@ -99,18 +101,16 @@ def _columns(tensor: Tensor) -> Tensor:
     return tensor if tensor.ndim == 2 else tensor.reshape(-1, 1)
 
 
-def _moments(values: Tensor) -> Tensor:
-    """Number, mean and spread Σ(x - mean)² of ``values`` (N, D), as (3, D)."""
-    mean = values.mean(dim=0)
-    return torch.stack((torch.full_like(mean, values.shape[0]), mean, ((values - mean) ** 2).sum(dim=0)))
-
-
-def _join(one: Tensor, other: Tensor) -> Tensor:
-    """The moments (3, D) of two sets of samples as those of both together."""
-    number = one[0] + other[0]
-    step = other[1] - one[1]
-    share = other[0] / number
-    return torch.stack((number, one[1] + step * share, one[2] + other[2] + step**2 * one[0] * share))
+def _join(moments: Tensor, values: Tensor) -> None:
+    """Take ``values`` (N, D) into number, mean and spread, the first three rows of ``moments``, in place."""
+    number, mean, spread = moments[:3].unbind()
+    more = values.shape[0]
+    variance, theirs = torch.var_mean(values, dim=0, correction=0)
+    step = theirs - mean
+    share = more / (number + more)
+    spread += variance * more + step.square() * number * share
+    mean += step * share
+    number += more
 
 
 def _merge(moments: Tensor, ranks: Ranks) -> Tensor:
