@@ -23,6 +23,8 @@ class EngineEntry:
 
 
 _OF_A_NETWORK = (
+    "/modelConfig/weights",
+    "/modelConfig/freeze",
     "/dataConfig/batchSize",
     "/dataConfig/numWorkers",
     "/dataConfig/evalBatchSize",
@@ -30,6 +32,7 @@ _OF_A_NETWORK = (
     "/trainingConfig/optimizer",
     "/trainingConfig/optimizerArgs",
     "/trainingConfig/weightDecay",
+    "/trainingConfig/parameterGroups",
     "/trainingConfig/scheduler",
     "/trainingConfig/schedulerArgs",
     "/trainingConfig/warmupSteps",
@@ -51,6 +54,9 @@ _OF_A_NETWORK = (
     "/trainingConfig/strategy",
     "/trainingConfig/devices",
     "/trainingConfig/reportEverySeconds",
+    "/trainingConfig/gradientCheckpointing",
+    "/trainingConfig/compile",
+    "/trainingConfig/deterministic",
     "/trainingConfig/recovery",
     "/checkpointConfig/saveEverySteps",
     "/resources/threads",

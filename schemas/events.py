@@ -10,8 +10,12 @@ from pydantic import Field
 
 from schemas.base import Document
 from schemas.failures import FailureCode
+from schemas.model import ModuleRow, Names, WeightsReport
 from schemas.recovery import RecoveryEntry
 from schemas.result import EpochRow, JobPayload
+
+# Rows of a model's summary that an event carries.
+MAX_MODULES = 64
 
 
 class EventData(Document):
@@ -55,6 +59,11 @@ class ModelLoaded(EventData):
     parameters: Annotated[int, Field(ge=0)]
     trainable_parameters: Annotated[int, Field(ge=0)]
     sha256: Annotated[str, Field(description="SHA-256 of the model file.")]
+    weights: Annotated[WeightsReport | None, Field(description="What came from modelConfig.weights.")] = None
+    frozen: Annotated[Names | None, Field(description="What modelConfig.freeze left untrained.")] = None
+    modules: Annotated[
+        list[ModuleRow], Field(max_length=MAX_MODULES, description="The first modules; all are in model_summary.txt.")
+    ] = Field(default_factory=list)
 
 
 class DataLoaded(EventData):

@@ -55,6 +55,8 @@ def _nested(path: str, node: dict[str, Any], schema: dict[str, Any]) -> list[str
         for option in (child, *child.get("anyOf", ())):
             if "$ref" in option:
                 sections += _nested(f"{path}.{name}", _definition(schema, option), schema)
+            if "$ref" in option.get("items", {}):
+                sections += _nested(f"{path}.{name}[]", _definition(schema, option["items"]), schema)
     return sections
 
 

@@ -8,6 +8,7 @@ from schemas.averaging import WeightAveraging
 from schemas.base import Document
 from schemas.losses import Task
 from schemas.metrics import MONITOR_PATTERN, MetricName
+from schemas.parameter_groups import NamePattern, ParameterGroup
 from schemas.recovery import RecoveryPolicy
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -55,6 +56,13 @@ class TrainingConfig(Document):
             description="Absent: 0.01 for AdamW, else torch's default. Never on biases, norms and embeddings.",
         ),
     ] = None
+    parameter_groups: Annotated[
+        list[ParameterGroup],
+        Field(
+            max_length=64,
+            description="Parameters with a rate or weight decay of their own, by name; the first that matches holds. Reported rates are those of all others.",
+        ),
+    ] = Field(default_factory=list)
     scheduler: Annotated[
         str, Field(description="Learning-rate schedule by name, in any case; none for a constant rate.")
     ] = "cosine"
@@ -146,4 +154,20 @@ class TrainingConfig(Document):
     report_every_seconds: Annotated[
         float, Field(ge=0, le=3600, description="Shortest time between two step events; 0: every step.")
     ] = 1.0
+    gradient_checkpointing: Annotated[
+        bool | list[NamePattern],
+        Field(
+            description="true: repeated blocks (of ModuleList and Sequential, and transformer layers) keep no activations and are computed again in the backward pass, which takes less memory and more time and gives the same gradients; a list names the modules."
+        ),
+    ] = False
+    compile: Annotated[
+        Literal["off", "on", "auto"],
+        Field(description="torch.compile of the training pass; auto: on a GPU, where the run is long enough to gain by it."),
+    ] = "off"
+    deterministic: Annotated[
+        bool,
+        Field(
+            description="Only operations that give the same bits every time; slower, and an operation without such a form fails the run."
+        ),
+    ] = False
     recovery: RecoveryPolicy = Field(default_factory=RecoveryPolicy)

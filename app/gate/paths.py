@@ -1,5 +1,6 @@
 """The paths of a request: inside the workspace, symlinks followed, and there."""
 
+import copy
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from schemas.problems import RequestError
 
 MODEL = ("modelPath",)
 DATA = (("dataConfig", "trainPath"), ("dataConfig", "valPath"))
+# A path, or an object with one.
+WEIGHTS = (("modelConfig", "weights"), ("modelConfig", "weights", "path"))
 SAVE = ("checkpointConfig", "saveDir")
 RESUME = ("checkpointConfig", "resumeFrom")
 
@@ -55,7 +58,7 @@ class Paths:
         errors: list[RequestError] = []
         resolved: dict[Path, str] = {}
         source = None
-        for path in (MODEL, *DATA, SAVE, RESUME):
+        for path in (MODEL, *WEIGHTS, *DATA, SAVE, RESUME):
             text = look(document, path)
             if not isinstance(text, str) or not text or (path == RESUME and text == LATEST):
                 continue
@@ -80,7 +83,7 @@ class Paths:
         if "\0" in text:
             raise Outside("holds a NUL character")
         file = File(os.path.realpath(self._workspace / text))
-        roots = (self._workspace, self._jobs) if path == RESUME else (self._workspace,)
+        roots = (self._workspace, self._jobs) if path in (RESUME, *WEIGHTS) else (self._workspace,)
         if not any(file.is_relative_to(root) for root in roots):
             raise Outside("leads out of the workspace")
         return file
@@ -237,7 +240,7 @@ def _latest_of_nothing(document: dict[str, Any], errors: list[RequestError]) -> 
 
 
 def _with(document: dict[str, Any], resolved: dict[Path, str]) -> dict[str, Any]:
-    changed = {key: dict(value) if isinstance(value, dict) else value for key, value in document.items()}
+    changed = copy.deepcopy(document)
     for path, text in resolved.items():
         parent = look(changed, path[:-1])
         parent[path[-1]] = text

@@ -13,6 +13,7 @@ from trainer_core.loop.assemble import assemble
 from trainer_core.loop.forward import telling_out_of_memory
 from trainer_core.loop.limits import narrowed, quickened
 from trainer_core.loop.material import Material, Surroundings, load, size_up
+from trainer_core.loop.preparing.summary import write_summary
 from trainer_core.loop.ranks import Group, Ranks
 from trainer_core.loop.recovery.restart import PassLimits, restarting
 from trainer_core.loop.saving import Saving
@@ -68,8 +69,10 @@ def _artifacts(around: Surroundings, material: Material, saving: Saving) -> list
     """Written by the first rank; the weights are those of the best checkpoint, or, without one, of the newest."""
     if not around.ranks.first:
         return []
-    preprocessing = write_preprocessing(Path(around.assignment.run_folder), material.data.preprocessing)
-    return [*preprocessing, *weights(saving.best_path or saving.latest_path)]
+    run_folder = Path(around.assignment.run_folder)
+    preprocessing = write_preprocessing(run_folder, material.data.preprocessing)
+    summary = write_summary(run_folder, material.preparation.summary())
+    return [*preprocessing, summary, *weights(saving.best_path or saving.latest_path)]
 
 
 def _check_device(name: str) -> None:

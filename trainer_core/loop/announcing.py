@@ -8,19 +8,29 @@ from torch import nn
 from schemas.events import Alert, ModelLoaded, RunResolved
 from trainer_core.loop.material import Material, Sizes, Surroundings
 from trainer_core.loop.optimizers import default_weight_decay
+from trainer_core.loop.preparing.compiling import Compilation
 from trainer_core.loop.schedules import Schedule
 from trainer_core.resolved import Unsaid, fill_in, idle_alerts
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def announce(around: Surroundings, material: Material, sizes: Sizes, schedule: Schedule, learning_rate: float) -> None:
+def announce(
+    around: Surroundings,
+    material: Material,
+    sizes: Sizes,
+    schedule: Schedule,
+    learning_rate: float,
+    compilation: Compilation,
+) -> None:
     """Say what runs: the request with every choice filled in, the data, the model."""
     model, channel = material.model, around.channel
     choices, idle = _choices(around, material, sizes, schedule, learning_rate), material.data.idle
+    choices["/trainingConfig/compile"] = "on" if compilation.on else "off"
     resolved, chosen = fill_in(around.request, choices, idle)
     channel.emit(RunResolved(resolved=resolved, chosen=chosen))
-    for alert in (*idle_alerts(around.request, choices, idle), *material.data.warnings, *_notices(around, material)):
+    notices = (*material.data.warnings, *material.preparation.alerts, *compilation.alerts, *_notices(around, material))
+    for alert in (*idle_alerts(around.request, choices, idle), *notices):
         channel.emit(alert)
     channel.emit(material.data.described())
     channel.emit(
@@ -29,6 +39,9 @@ def announce(around: Surroundings, material: Material, sizes: Sizes, schedule: S
             parameters=material.parameters,
             trainable_parameters=sum(item.numel() for item in model.parameters() if item.requires_grad),
             sha256=material.model_file.sha256,
+            weights=material.preparation.weights,
+            frozen=material.preparation.frozen_names(),
+            modules=material.preparation.first_modules(),
         )
     )
 

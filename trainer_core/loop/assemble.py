@@ -23,6 +23,7 @@ from trainer_core.loop.material import Material, Sizes, Surroundings
 from trainer_core.loop.metrics.metrics import build_figures
 from trainer_core.loop.optimizers import build_optimizer, default_learning_rate
 from trainer_core.loop.position import Position
+from trainer_core.loop.preparing.compiling import Compilation, Trial, compile_network
 from trainer_core.loop.recovery.fitting import build_memory
 from trainer_core.loop.recovery.ledger import Ledger
 from trainer_core.loop.recovery.lowered_schedule import LoweredSchedule
@@ -73,10 +74,10 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
         "best": best,
         "stopping": stopping,
         "curve": curve,
+        "reporting": reporting,
         "ledger": ledger,
         "memory": memory,
         "memoryOfEvaluation": memory_of_evaluation,
-        "reporting": reporting,
     }
     run_state = RunState(
         model=model,
@@ -106,10 +107,11 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
         rollback=Rollback(saving, position, curve, best, ranks, around.channel),
         channel=around.channel,
     )
-    announce(around, material, sizes, schedule, learning_rate)
+    compilation = _compilation(around, material, sizes, memory.size)
+    announce(around, material, sizes, schedule, learning_rate, compilation)
     trainer = Trainer(
         model=model,
-        network=ranks.wrap(model),
+        network=ranks.wrap(compilation.network),
         device=device,
         optimizer=optimizer,
         schedule=schedule,
@@ -143,6 +145,13 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
     return trainer
 
 
+def _compilation(around: Surroundings, material: Material, sizes: Sizes, micro_size: int) -> Compilation:
+    training, samples = around.request.training_config, material.data.train
+    trial = Trial(samples, material.forward, min(micro_size, len(samples)), around.device)
+    passes = sizes.length.total_steps * training.gradient_accumulation
+    return compile_network(material.model, training.compile, trial, passes)
+
+
 def _batches(around: Surroundings, samples: Samples, sizes: Sizes) -> Batches:
     training, shuffle = around.request.training_config, around.request.data_config.shuffle
     order = Order(len(samples), sizes.batch_size * training.gradient_accumulation, training.seed, shuffle)
@@ -167,7 +176,9 @@ def _about(around: Surroundings, material: Material, sizes: Sizes) -> dict[str, 
     }
 
 
-def _evaluation(around: Surroundings, material: Material, sizes: Sizes, memory: Memory, moment: Moment) -> NoEvaluation:
+def _evaluation(
+    around: Surroundings, material: Material, sizes: Sizes, memory: Memory, moment: Moment
+) -> NoEvaluation:
     held_out: Samples | None = material.data.validation
     if held_out is None:
         return NoEvaluation()

@@ -17,6 +17,7 @@ from trainer_core.failure import Failure
 from trainer_core.loop.alignment import count_scores
 from trainer_core.loop.losses import Loss
 from trainer_core.loop.precision import Precision
+from trainer_core.loop.preparing.determinism import without_deterministic_form
 from trainer_core.loop.ranks import is_lost_peer
 from trainer_core.loop.trees import call, shapes
 from trainer_core.models.choice import own_classes
@@ -79,7 +80,8 @@ class Forward:
                 output = call(network, inputs)
                 loss_sum, count = self._loss(output, targets)
         except Failure as failure:
-            raise _cause_elsewhere(failure) or self._explained(failure, inputs, targets) from failure.__cause__
+            told = _cause_elsewhere(failure) or without_deterministic_form(failure)
+            raise told or self._explained(failure, inputs, targets) from failure.__cause__
         return Pass(output, loss_sum, count)
 
     def output(self, network: nn.Module, inputs: Any) -> Any:
@@ -88,7 +90,7 @@ class Forward:
             with running(self._file.path, "model_invalid", "running the model"), self._precision.autocast():
                 return call(network, inputs)
         except Failure as failure:
-            raise self._explained(failure, inputs, None) from failure.__cause__
+            raise without_deterministic_form(failure) or self._explained(failure, inputs, None) from failure.__cause__
 
     def backward(self, loss: Tensor, scale: float = 1.0) -> None:
         """Add the gradients of ``scale`` times ``loss``. Raises Failure ``model_invalid`` where it has none, and for what the user's own
@@ -105,7 +107,7 @@ class Forward:
             with running(self._file.path, "model_invalid", "computing gradients"):
                 self._precision.backward(loss, scale)
         except Failure as failure:
-            raise _cause_elsewhere(failure) or failure from failure.__cause__
+            raise _cause_elsewhere(failure) or without_deterministic_form(failure) or failure from failure.__cause__
 
     def check_count(self, passed: Pass) -> None:
         """Raise ``model_invalid`` when the model file's own loss counts fewer than no targets."""
@@ -172,7 +174,7 @@ class Forward:
         if name is None or given.get(name, parameters[name]) == value:
             return None
         changed = self._config.model_copy(update={"args": {**given, name: value}})
-        return [PatchOperation(op="add", path="/modelConfig", value=changed.to_json())]
+        return [PatchOperation(op="add", path="/modelConfig", value=changed.given())]
 
 
 def _cause_elsewhere(failure: Failure) -> BaseException | None:

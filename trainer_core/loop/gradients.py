@@ -60,6 +60,12 @@ class Gradients:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Give every group the same rate."""
+    """Give every group this rate, times its ``lr_factor``."""
+    optimizer.defaults["lr"] = learning_rate
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group["lr_factor"]
+
+
+def get_learning_rate(optimizer: torch.optim.Optimizer) -> float:
+    """The rate that was set: that of a group whose factor is 1, be there one or not."""
+    return float(optimizer.defaults["lr"])

@@ -27,6 +27,8 @@ from trainer_core.loop.forward import BATCH_SIZE, Forward, telling_out_of_memory
 from trainer_core.loop.losses import Loss, build_loss
 from trainer_core.loop.position import Length
 from trainer_core.loop.precision import Precision, build_precision
+from trainer_core.loop.preparing import determinism
+from trainer_core.loop.preparing.preparation import Preparation, prepare
 from trainer_core.loop.ranks import Ranks
 from trainer_core.loop.recovery.restart import PassLimits
 from trainer_core.loop.saving import saved_threads
@@ -61,7 +63,7 @@ class Surroundings:
 @dataclass(frozen=True)
 class Material:
     """What the loop works on, from the user's files, the forward pass through it that was tried out, and the ``metrics`` that
-    it is measured by."""
+    it is measured by. ``preparation`` says what was done to the model."""
 
     model_file: ModelFile
     model: nn.Module
@@ -70,6 +72,7 @@ class Material:
     precision: Precision
     forward: Forward
     metrics: tuple[MetricName, ...]
+    preparation: Preparation
 
     @property
     def parameters(self) -> int:
@@ -93,6 +96,7 @@ def load(around: Surroundings) -> Material:
     """Execute the model file, read the data, build the model (with the weights that the seed means) on the device, and
     take two samples through it."""
     request = around.request
+    determinism.settle(request.training_config.deterministic)
     randomness.seed_everything(request.training_config.seed)
     model_file = ModelFile.load(around.assignment)
     data = load_data(around.assignment, model_file)
@@ -101,14 +105,15 @@ def load(around: Surroundings) -> Material:
     randomness.seed_everything(request.training_config.seed)
     model: nn.Module = model_file.build(request.model_settings, nn.Module)
     make_ready(model, model_file.path, around.device)
+    preparation = prepare(model, request)
     loss = build_loss(request.training_config, data.task, model_file.loss, around.device)
     precision = build_precision(request.training_config, around.device)
     forward = Forward(loss, precision, model_file, request.model_settings)
-    with telling_out_of_memory(1, 1):
+    with telling_out_of_memory(1, 1), preparation.watching():
         try_out(model, data, forward, around.device)
     with running(model_file.path, "model_invalid", "reading the model's state_dict()"):
         check_can_be_kept(model.state_dict())
-    return Material(model_file, model, data, loss, precision, forward, metrics)
+    return Material(model_file, model, data, loss, precision, forward, metrics, preparation)
 
 
 def make_ready(model: nn.Module, path: Path, device: torch.device) -> None:

@@ -116,13 +116,22 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, snapshot: Snapshot) -> 
     here = optimizer.state_dict()["param_groups"]
     there = snapshot.optimizer["param_groups"]
     name = type(optimizer).__name__
-    same_parameters = [group.get("param_names") for group in here] == [group.get("param_names") for group in there]
-    if snapshot.state["optimizer"] != name or not same_parameters:
-        what = "other trainable parameters" if not same_parameters else f"the optimizer {snapshot.state['optimizer']}"
+    if snapshot.state["optimizer"] != name:
+        what, move = f"the optimizer {snapshot.state['optimizer']}; this one has {name}", "the optimizer"
+    elif _members(here) != _members(there):
+        what, move = "other trainable parameters or groups of them", "the modelConfig.freeze and parameterGroups"
+    else:
+        what = move = ""
+    if what:
         raise Failure(
             "checkpoint_incompatible",
-            f"{snapshot.path} is of a run with {what}; this one has {name}.",
-            next_move="Resume with the optimizer that wrote the checkpoint, or drop resumeFrom.",
+            f"{snapshot.path} is of a run with {what}.",
+            next_move=f"Resume with {move} of the run that wrote the checkpoint, or drop resumeFrom.",
             place=Place(path=str(snapshot.path), pointer="/checkpointConfig/resumeFrom"),
         )
     optimizer.load_state_dict({"state": snapshot.optimizer["state"], "param_groups": here})
+
+
+def _members(groups: list[dict[str, Any]]) -> list[list[str]]:
+    """The names of the parameters of each group."""
+    return [group["param_names"] for group in groups]

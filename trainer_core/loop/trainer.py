@@ -21,7 +21,7 @@ from trainer_core.loop.clipping import Clipping
 from trainer_core.loop.evaluation import NoEvaluation
 from trainer_core.loop.footprint import peak_of_device
 from trainer_core.loop.forward import Forward
-from trainer_core.loop.gradients import Gradients, set_learning_rate
+from trainer_core.loop.gradients import Gradients, get_learning_rate, set_learning_rate
 from trainer_core.loop.metrics.metrics import Figures
 from trainer_core.loop.position import Length, Position
 from trainer_core.loop.precision import Precision
@@ -105,7 +105,7 @@ class Trainer:
             self.reporting.warn_nothing_counted(self.position.epoch + 1)
         figures = trained_figures | validation
         self.reporting.warn_left_out(self.evaluation.omitted)
-        rate = self.optimizer.param_groups[0]["lr"]
+        rate = get_learning_rate(self.optimizer)
         speed = samples / (trained - began) if samples else None
         ended = time.monotonic()
         row = row_of(

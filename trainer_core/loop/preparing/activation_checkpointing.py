@@ -64,10 +64,8 @@ def recompute_activations(model: nn.Module, wanted: bool | Sequence[str]) -> lis
 
     Raises Failure ``input_invalid`` for a pattern that fits no module.
     """
-    if isinstance(wanted, bool):
-        blocks = dict(_repeated(model)) if wanted else {}
-    else:
-        blocks = _named(model, wanted)
+    repeated = _repeated(model) if wanted is True else ()
+    blocks = dict(repeated) if isinstance(wanted, bool) else _named(model, wanted)
     for block in blocks.values():
         forward: Callable[..., Any] = Recomputed(block)
         block.forward = forward  # type: ignore[method-assign]

@@ -77,7 +77,7 @@ def compile_network(
     """
     if mode == "off" or (mode == "auto" and not _pays(model, trial, steps)):
         return Compilation(model)
-    network = CompiledNetwork(model, torch.compile(model, backend=backend))
+    network = CompiledNetwork(model, torch.compile(model, backend=backend).__call__)
     network.admit(trial.size)
     began = time.monotonic()
     try:

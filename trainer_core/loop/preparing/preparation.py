@@ -15,6 +15,12 @@ from trainer_core.loop.preparing.freezing import freeze
 from trainer_core.loop.preparing.summary import Shapes, summarise
 from trainer_core.loop.preparing.weights import load_weights
 
+_SUPERSEDED = Alert(
+    code="weights_superseded",
+    level="info",
+    message="modelConfig.weights was not read: the run goes on from a checkpoint, which has all of the model's weights.",
+)
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -52,9 +58,11 @@ def prepare(model: nn.Module, request: TrainingRequest) -> Preparation:
     settings, blocks_wanted = request.model_settings, request.training_config.gradient_checkpointing
     resumes = request.checkpoint_config.resume_from is not None
     report = None if settings.pretrained is None or resumes else load_weights(model, settings.pretrained)
+    superseded = [_SUPERSEDED] if resumes and settings.pretrained is not None else []
     frozen = freeze(model, settings.freeze)
     blocks = recompute_activations(model, blocks_wanted)
     alerts = [
+        *superseded,
         *([] if report is None else weights.alerts_of(report)),
         *activation_checkpointing.alerts_of(blocks_wanted, blocks),
     ]

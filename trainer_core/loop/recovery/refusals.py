@@ -14,7 +14,7 @@ from trainer_core.failure import Failure
 from trainer_core.loop.batches import Order
 from trainer_core.loop.divergence import Examiner, Finding, diverged
 from trainer_core.loop.finite import Gate
-from trainer_core.loop.gradients import set_learning_rate
+from trainer_core.loop.gradients import get_learning_rate, set_learning_rate
 from trainer_core.loop.position import Position
 from trainer_core.loop.precision import Precision
 from trainer_core.loop.recovery.ledger import Ledger
@@ -84,7 +84,7 @@ class Refusals:
         return self.position.step - (self.position.step_in_epoch - batch) + 1
 
     def _rate(self) -> float:
-        return float(self.optimizer.param_groups[0]["lr"])
+        return get_learning_rate(self.optimizer)
 
 
 @dataclass(kw_only=True)
