@@ -51,7 +51,7 @@ class MetricsTable:
         for line in lines:
             if line.type == RunRestored.event_type:
                 rows = [_cells(row) for row in RunRestored.model_validate(line.data).history]
-                begin = True
+                begin, self._columns = True, []
             elif line.type == EpochCompleted.event_type:
                 rows.append(_cells(EpochCompleted.model_validate(line.data)))
         if not rows:
