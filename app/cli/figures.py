@@ -68,7 +68,7 @@ class Figures:
         self.log_lines += 1
         if not self.verbose and self.log_lines > SHOWN_LOG_LINES:
             return Notice("info", "further log lines are not shown here; pytorch-trainer logs ID has them")
-        level = "info" if data["level"] == "debug" else data["level"]
+        level: Literal["info", "warning", "error"] = "info" if data["level"] == "debug" else data["level"]
         return Notice(level, f"[{data['stream']}] {untrusted(data['text'], 500).rstrip()}")
 
     def _learn(self, kind: str, data: Data) -> None:

@@ -74,8 +74,11 @@ def _obeyed(outcome: Outcome, stop: StopOrder | None) -> Outcome:
         return Outcome(state="failed", error=error)
     if stop.reason == "stopped":
         return outcome.model_copy(update={"state": "early_stopped"})
-    error = training_error(stop.reason, f"The worker had saved and ended; the job was {stop.reason} meanwhile.")
-    return outcome.model_copy(update={"state": "cancelled" if stop.reason == "cancelled" else "failed", "error": error})
+    if stop.reason == "timeout":
+        error = training_error("timeout", "The job reached its limit while it was pausing.")
+        return outcome.model_copy(update={"state": "failed", "error": error})
+    error = training_error("cancelled", "The job was cancelled while it was pausing; its last checkpoint is kept.")
+    return outcome.model_copy(update={"state": "cancelled", "error": error})
 
 
 def _whole(outcome: Outcome) -> Outcome:

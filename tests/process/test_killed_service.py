@@ -3,85 +3,14 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from app.cli.stream import messages_of
 from app.supervision.processes import kill_marked
-
-ROOT = Path(__file__).parents[2]
-EPOCHS = 6
-MODEL = """
-import torch
-from torch import nn
-
-
-class Slow(nn.Module):
-    \"\"\"A linear layer that takes its time.\"\"\"
-
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(8, 2)
-
-    def forward(self, x):
-        work = torch.ones(300, 300)
-        for _ in range(20):
-            work = (work @ work).clamp(max=1)
-        return self.layer(x) * work[0, 0]
-"""
-
-
-def write_workspace(folder: Path) -> dict[str, Any]:
-    """A model file and a table in ``folder``, and the request that trains on them."""
-    folder.mkdir()
-    (folder / "slow.py").write_text(MODEL)
-    rows = [",".join([*(f"{(row * (column + 3)) % 17}" for column in range(8)), "ab"[row % 2]]) for row in range(400)]
-    (folder / "table.csv").write_text("\n".join([",".join("pqrstuvwy"), *rows]) + "\n")
-    return {
-        "modelPath": "slow.py",
-        "dataConfig": {"trainPath": "table.csv", "batchSize": 16},
-        "trainingConfig": {"epochs": EPOCHS, "reportEverySeconds": 0},
-        "trackingConfig": {"mlflow": False},
-        "resources": {"threads": 1},
-    }
-
-
-@contextmanager
-def serving(home: Path, workspace: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    """A real service in a process of its own, and a client of it; what is left at the end is killed."""
-    environment = {**os.environ, "PT_HOME": str(home), "PT_WORKSPACE": str(workspace), "PT_PORT": "0"}
-    command = [sys.executable, "-m", "app.cli", "serve", "--json"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, cwd=ROOT, text=True) as process:
-        assert process.stdout is not None
-        try:
-            # Its one line, said once it answers.
-            facts = json.loads(process.stdout.readline())
-            headers = {"Authorization": f"Bearer {Path(facts['tokenPath']).read_text().strip()}"}
-            with httpx.Client(base_url=facts["url"], headers=headers, timeout=60) as client:
-                yield process, client
-        finally:
-            process.kill()
-
-
-def follow_until(client: httpx.Client, job_id: str, last: str, after: int = -1) -> list[dict[str, Any]]:
-    """Events after ``after`` as they come, up to the first of type ``last``."""
-    events = []
-    headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
-    with client.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers) as response:
-        for message in messages_of(response.iter_bytes()):
-            events.append(json.loads(message.data))
-            if events[-1]["type"] == last:
-                return events
-    raise AssertionError(f"the stream ended without {last}")
+from tests.process.real_service import EPOCHS, ROOT, follow_until, serving, write_workspace
 
 
 @pytest.mark.timeout(180)
