@@ -72,7 +72,8 @@ def test_two_ranks_train_the_model_of_one(bench):
     assert len(rows["y"]) == 71
     changes = {
         "dataConfig": {"batchSize": 10, "evalBatchSize": 8},
-        "trainingConfig": {"epochs": 2, "gradientAccumulation": 3, "optimizer": "SGD", "learningRate": 0.5},
+        "trainingConfig": {"epochs": 2, "gradientAccumulation": 3, "optimizer": "SGD", "learningRate": 0.5}
+        | {"metrics": ["roc_auc", "average_precision", "log_loss", "top_2_accuracy"]},
     }
     one = bench.train("one", **changes)
     assignment = bench.assignment("two", TWO, **changes)
@@ -87,6 +88,8 @@ def test_two_ranks_train_the_model_of_one(bench):
     for a, b in zip(mine, theirs, strict=True):
         assert b["valAccuracy"] == a["valAccuracy"]
         assert b["trainAccuracy"] == a["trainAccuracy"]
+        assert {"valAuroc", "valTop2Accuracy"} < a["metrics"].keys()
+        assert b["metrics"] == pytest.approx(a["metrics"], abs=1e-6)
         assert b["valLoss"] == pytest.approx(a["valLoss"], abs=1e-6)
         assert b["trainLoss"] == pytest.approx(a["trainLoss"], abs=1e-6)
     kinds = [line["type"] for line in events(assignment)]
