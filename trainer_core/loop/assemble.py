@@ -1,6 +1,7 @@
 """From the request to the parts of the loop: the only place that constructs."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,10 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
         around.channel, sizes.length, figures, device, training.report_every_seconds, watch, ranks.world
     )
     moment = build_moment(training.recovery, model, device, figures)
+    fits = partial(build_memory, around, model=model, order=batches.order, position=position, moment=moment)
     memory, memory_of_evaluation = (
-        build_memory(around, kind, size, model, batches.order, position, moment)
-        for kind, size in (("micro_batch", batches.micro_size), ("evaluation_batch", sizes.eval_batch_size))
+        fits("micro_batch", batches.micro_size),
+        fits("evaluation_batch", sizes.eval_batch_size),
     )
     kept: dict[str, Restores] = {
         "position": position,
@@ -176,9 +178,7 @@ def _about(around: Surroundings, material: Material, sizes: Sizes) -> dict[str, 
     }
 
 
-def _evaluation(
-    around: Surroundings, material: Material, sizes: Sizes, memory: Memory, moment: Moment
-) -> NoEvaluation:
+def _evaluation(around: Surroundings, material: Material, sizes: Sizes, memory: Memory, moment: Moment) -> NoEvaluation:
     held_out: Samples | None = material.data.validation
     if held_out is None:
         return NoEvaluation()

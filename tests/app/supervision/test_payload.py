@@ -18,6 +18,7 @@ from schemas.events import (
     Event,
     EventData,
     JobStarted,
+    RecoveryMade,
     RunFinalizing,
     RunResolved,
     RunRestored,
@@ -294,3 +295,34 @@ def test_the_check_finds_what_either_schema_forbids():
     assert check({key: value for key, value in payload.items() if key != "checkpointPath"}) != []
     seed = json.loads((Path(__file__).parents[3] / "schemas/json/seed.output.schema.json").read_text())
     assert set(seed["required"]) <= set(payload)
+
+
+def test_what_a_run_did_by_itself_is_told_and_an_epoch_done_again_stands_once():
+    """It went back to where it began, in the middle of its second epoch; the first one is another now."""
+    made = RecoveryMade(
+        cause="non_finite",
+        action="rolled_back",
+        epoch=2,
+        step=9,
+        before={"learningRateFactor": 1.0, "step": 9},
+        after={"learningRateFactor": 0.5, "step": 0},
+        reason="Loss or gradient was not finite: first the output of 0 (Linear).",
+        equivalent=False,
+    )
+    payload = fold(
+        story(
+            EpochStarted(epoch=1, epochs=2, steps=7),
+            EpochCompleted(epoch=1, train_loss=9.0),
+            EpochStarted(epoch=2, epochs=2, steps=7),
+            made,
+            RunRestored(path="", epoch=0, step=0, history=[]),
+            EpochStarted(epoch=1, epochs=2, steps=7),
+            EpochCompleted(epoch=1, train_loss=0.5),
+        ),
+        SUCCEEDED,
+        ROW,
+    )
+    document = payload.to_json()
+    assert check(document) == []
+    assert [row["trainLoss"] for row in document["learningCurve"]] == [0.5]
+    assert [(entry["action"], entry["after"]["step"]) for entry in document["recoveries"]] == [("rolled_back", 0)]
