@@ -1,6 +1,7 @@
 """The folder of a job, made before the job is accepted and gone again when it is not."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from schemas.files import sync_folder, write_atomically
@@ -19,6 +20,14 @@ def make_job_folder(jobs: Path, job_id: str, model: bytes) -> Path:
         remove_job_folder(jobs, job_id)
         raise
     return folder
+
+
+def remove_unaccepted(jobs: Path, find: Callable[[str], object | None]) -> None:
+    """Take away the folders of jobs that ``find`` does not know: their service ended between making and accepting them.
+    Before any job is accepted."""
+    for folder in jobs.glob("job_*"):
+        if find(folder.name) is None:
+            remove_job_folder(jobs, folder.name)
 
 
 def remove_job_folder(jobs: Path, job_id: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 from ulid import ULID
 
 from app.followers import Followers
+from app.free_space import shortage
 from app.gate.gate import Admitted, Depth, Gate
 from app.gate.spellings import closest
 from app.job_folder import make_job_folder, remove_job_folder
@@ -114,6 +115,8 @@ class Service:
 
     def _store_job(self, admitted: Admitted, key: str | None) -> Submitted:
         self._refuse_when_full()
+        if (short := shortage(self.settings)) is not None:
+            raise Refusal("disk_full", short, headers={"Retry-After": "60"})
         job_id = f"job_{ULID()}"
         jobs = self.settings.jobs
         accepted = False

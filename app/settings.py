@@ -31,6 +31,7 @@ class Settings:
     retry_rest_seconds: float = 2.0
     idle_silence_seconds: float = 1800.0
     max_event_bytes: int = 1 << 30
+    disk_floor_bytes: int = 256 << 20
     keep_alive_seconds: float = 15.0
     max_body_bytes: int = 1024 * 1024
     head_seconds: float = 20.0
@@ -41,7 +42,7 @@ class Settings:
     @staticmethod
     def from_environment(overrides: Mapping[str, str] = MappingProxyType({})) -> "Settings":
         """Defaults, overridden by ``PT_HOME``, ``PT_WORKSPACE``, ``PT_HOST``, ``PT_PORT``, ``PT_DEVICES``,
-        ``PT_SLOTS`` (jobs at once on the CPU; a GPU has one), ``PT_MLFLOW_URI`` (``off`` for no MLflow) and
+        ``PT_SLOTS`` (jobs at once on the CPU; a GPU has one), ``PT_MLFLOW_URI`` (``off`` for no MLflow), ``PT_DISK_FLOOR_MIB`` (kept free) and
         ``PT_ALLOWED_HOSTS`` (names beside loopback), and these by ``overrides``, under the same names.
         Raises ValueError naming a variable that is wrong."""
         said = {**os.environ, **overrides}
@@ -56,6 +57,7 @@ class Settings:
             devices=_devices(said.get("PT_DEVICES") or "auto"),
             slots=_whole_number(said, "PT_SLOTS", 1, 1, 1024),
             mlflow_uri=None if mlflow == "off" else mlflow,
+            disk_floor_bytes=_whole_number(said, "PT_DISK_FLOOR_MIB", 256, 0, 1 << 30) << 20,
             allowed_hosts=(*LOOPBACK_HOSTS, *_names(said.get("PT_ALLOWED_HOSTS", ""))),
         )
 

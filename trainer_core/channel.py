@@ -7,10 +7,14 @@ import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
-from schemas.events import Alert, EventData
+from schemas.events import Alert, EventData, Log
 
 # Events after which the machine may lose power and the file must still hold them.
 _SYNCED = frozenset({"checkpoint.saved", "run.finalizing"})
+
+
+# Log lines of one worker that are kept; what it prints goes to its own log, which has another bound.
+LOG_LINES = 10_000
 
 
 def finite(value: float) -> float | None:
@@ -54,9 +58,18 @@ class FileChannel(Channel):
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._lock = threading.Lock()
+        self._log_lines = 0
 
     def emit(self, data: EventData) -> None:
-        """Append one event; raises OSError when the disk is full."""
+        """Append one event; raises OSError when the disk is full. Of log lines the first ``LOG_LINES`` are kept."""
+        if isinstance(data, Log):
+            with self._lock:
+                self._log_lines += 1
+                if self._log_lines > LOG_LINES:
+                    return
+        self._append(data)
+
+    def _append(self, data: EventData) -> None:
         line = {
             "type": data.event_type,
             "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -69,6 +82,9 @@ class FileChannel(Channel):
                 os.fsync(self._file)
 
     def close(self) -> None:
-        """Make what was said durable."""
+        """Make what was said durable, and say how many log lines were not."""
+        if self._log_lines > LOG_LINES:
+            text = f"{self._log_lines - LOG_LINES} further log lines were left out; the first {LOG_LINES} of a worker are kept."
+            self._append(Log(level="warning", stream="worker", text=text))
         os.fsync(self._file)
         os.close(self._file)

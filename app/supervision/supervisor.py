@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from app.followers import Followers
+from app.free_space import shortage
+from app.job_folder import remove_unaccepted
 from app.settings import Settings
 from app.store.interface import IllegalTransition, JobRow, Store, StoreUnavailable
 from app.supervision.assigning import assignment_of, environment_of
@@ -33,6 +35,7 @@ WORKER_COMMAND = (sys.executable, "-m", "trainer_core.warden")
 
 _THREADS = 8
 _RETRY_SECONDS = 1.0
+_SHORTAGE_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -76,6 +79,7 @@ class Supervisor:
     async def start(self) -> None:
         """Take over what an earlier supervisor left, then begin with the queue."""
         self._loop = asyncio.get_running_loop()
+        await self._thread(remove_unaccepted, self._settings.jobs, self._store.get)
         for row in await self._thread(self._store.active):
             self._slots.hold(row.assigned)
             self._tend(row, self._adopt)
@@ -151,6 +155,10 @@ class Supervisor:
         look = partial(self._store.queue, 1 + len(self._resting), only=line.only, but=line.but)
         row = next((row for row in await self._thread(look) if row.job_id not in self._resting), None)
         if row is None:
+            return False
+        if (short := await self._thread(shortage, self._settings)) is not None:
+            _log.warning("The queue waits %g s: %s", _SHORTAGE_SECONDS, short)
+            self._loop.call_later(_SHORTAGE_SECONDS, self.wake)
             return False
         most = self._slots.most()
         if line.uses_gpu and most is not None and row.devices > most:

@@ -43,3 +43,22 @@ def test_a_service_killed_in_mid_epoch_loses_and_doubles_nothing(tmp_path):
     for name in ("seed.output", "output"):
         schema = json.loads((ROOT / "schemas" / "json" / f"{name}.schema.json").read_text())
         Draft202012Validator(schema).validate(payload)
+
+
+@pytest.mark.timeout(180)
+def test_a_service_that_is_told_to_end_leaves_its_training_to_the_next_one(tmp_path):
+    home, workspace = tmp_path / "home", tmp_path / "workspace"
+    request = write_workspace(workspace)
+    try:
+        with serving(home, workspace) as (service, client):
+            job_id = client.post("/v1/jobs", json=request).json()["jobId"]
+            before = follow_until(client, job_id, "step")
+            service.terminate()
+            assert service.wait(30) == 0
+        with serving(home, workspace) as (_, client):
+            after = follow_until(client, job_id, "job.completed", before[-1]["seq"])
+    finally:
+        for attempt in (home / "jobs").glob("*/attempts/*"):
+            kill_marked(f"PYTORCH_TRAINER_ATTEMPT={attempt}")
+    assert [event["seq"] for event in [*before, *after]] == list(range(len(before) + len(after)))
+    assert (after[-1]["data"]["state"], after[-1]["attempt"]) == ("succeeded", 1)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer_core.channel import FileChannel
+from schemas.events import Log, RunFinalizing
+from trainer_core.channel import LOG_LINES, FileChannel
 
 
 @pytest.fixture
@@ -30,3 +31,16 @@ def test_a_line_that_does_not_fit_leaves_no_part_of_itself(tmp_path: Path, small
     channel.warn("short", "fits")
     codes = [json.loads(line)["data"]["code"] for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert codes == ["short", "short"]
+
+
+def test_of_a_flood_of_log_lines_the_first_are_kept_and_the_others_are_counted(tmp_path: Path):
+    path = tmp_path / "events.jsonl"
+    channel = FileChannel(path)
+    for number in range(LOG_LINES + 7):
+        channel.emit(Log(level="info", stream="worker", text=str(number)))
+    channel.emit(RunFinalizing(epochs_trained=1, seconds=1.0))
+    channel.close()
+    lines = path.read_text().splitlines()
+    assert len(lines) == LOG_LINES + 2
+    assert "run.finalizing" in lines[-2]
+    assert "7 further log lines were left out" in lines[-1]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from app.job_folder import make_job_folder
 from app.supervision.processes import marked
 from tests.app.scene import STAND_IN, Scene, in_a_loop, open_gate, request
 
@@ -209,3 +210,15 @@ epoch(1); signal.sigwait([signal.SIGALRM]); gate('old'); signal.pause()"""
         row = await scene.settled(job_id)
         assert row.reason_code == "timeout"
         assert asyncio.get_running_loop().time() - begin < limit
+
+
+@in_a_loop
+async def test_the_folder_of_a_job_that_was_never_accepted_is_taken_away(tmp_path: Path):
+    scene = unsupervised(tmp_path)
+    accepted = scene.submit("epoch(1); end('succeeded')")
+    orphan = make_job_folder(scene.settings.jobs, "job_orphan", b"")
+    other = scene.settings.jobs / "notes"
+    other.mkdir()
+    async with scene:
+        assert (await scene.settled(accepted)).state == "succeeded"
+        assert (orphan.exists(), other.exists()) == (False, True)
