@@ -25,7 +25,9 @@ class Statistics:
     def settle(self, model: nn.Module) -> None:
         """Give every batch normalisation of ``model`` the mean of its batches' statistics. Dropout and the like stay off, so
         nothing is drawn. Costs nothing for a model without one."""
-        norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+        norms = [item for item in model.modules() if isinstance(item, _BatchNorm) and item.track_running_stats]
+        # Frozen ones stand still.
+        norms = [norm for norm in norms if norm.training]
         if not norms:
             return
         with torch.no_grad(), evaluating(model), _averaging(norms):

@@ -47,15 +47,16 @@ class Recomputed:
 
 @contextmanager
 def _not_counting(norms: Sequence[_NormBase]) -> Iterator[None]:
-    """``norms`` normalise by the batch and leave their running statistics alone. Those in evaluation mode do so anyway."""
-    training = [norm for norm in norms if norm.training]
-    for norm in training:
-        norm.track_running_stats = False
+    """``norms`` write to copies of their running statistics, and have their own back afterwards. Without any, the backward
+    pass would keep other tensors than the first time, which torch refuses."""
+    own = [(norm, dict(norm._buffers)) for norm in norms if norm.training]
+    for norm, buffers in own:
+        norm._buffers.update({name: None if item is None else item.clone() for name, item in buffers.items()})
     try:
         yield
     finally:
-        for norm in training:
-            norm.track_running_stats = True
+        for norm, buffers in own:
+            norm._buffers.update(buffers)
 
 
 def recompute_activations(model: nn.Module, wanted: bool | Sequence[str]) -> list[str]:

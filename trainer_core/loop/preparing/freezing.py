@@ -25,7 +25,8 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     for index, pattern in enumerate(patterns):
         for name in matching(pattern, [*named, *statistics], f"{_POINTER}/{index}", "parameter"):
             if name in named:
-                named[name].requires_grad_(False)
+                # The method is refused by a lazy parameter.
+                named[name].requires_grad = False
     if not patterns:
         return []
     if not any(parameter.requires_grad for parameter in named.values()):

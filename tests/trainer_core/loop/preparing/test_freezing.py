@@ -124,3 +124,14 @@ def test_a_resumed_run_with_frozen_parts_is_the_uninterrupted_one_to_the_bit(ben
     resumed = bench.train("again", modelConfig=freezing, trainingConfig=cut, checkpointConfig={"resumeFrom": path})
     for name, array in whole.weights().items():
         assert np.array_equal(array, resumed.weights()[name]), name
+
+
+@pytest.mark.parametrize("method", ["ema", "swa"])
+def test_averaged_weights_have_the_frozen_statistics_too(bench, method):
+    bench.write_model(MODEL)
+    averaging = {"epochs": 2, "weightAveraging": {"method": method}}
+    run = bench.train(modelConfig={"freeze": ["backbone"]}, trainingConfig=averaging)
+    weights = run.weights()
+    assert not weights["backbone.1.running_mean"].any()
+    assert (weights["backbone.1.running_var"] == 1).all()
+    assert weights["neck.running_mean"].any()
