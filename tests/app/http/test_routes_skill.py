@@ -93,16 +93,20 @@ PLANS = [
 ]
 
 
+def queued_so_far(service: Listening) -> list[str]:
+    return [job["jobId"] for job in service.client.get("/v1/jobs", params={"limit": 200}).json()["jobs"]]
+
+
 @pytest.mark.parametrize(("document", "verdict", "depth"), PLANS, ids=lambda value: str(value)[:40])
 def test_a_plan_has_a_verdict_and_queues_nothing(service: Listening, document: object, verdict: str, depth: str):
-    before = service.client.get("/v1/jobs").json()
+    before = queued_so_far(service)
     answer = service.client.post(f"{SKILL}/plan?depth={depth}", json=document)
     assert answer.status_code == 200
     Draft202012Validator(load("plan")).validate(answer.json())
     plan = Plan.model_validate(answer.json())
     assert (plan.verdict, plan.depth) == (verdict, depth)
     assert (plan.resolved is not None) == (verdict == "ready")
-    assert service.client.get("/v1/jobs").json() == before
+    assert queued_so_far(service) == before
 
 
 def test_a_plan_marks_what_was_filled_in(service: Listening):
