@@ -40,6 +40,7 @@ def wait(arguments: Namespace) -> int:
     """The payload of a job once it has settled; its view, and exit 3, when the wait ends before."""
     line, job_id = running_line(), arguments.job_id
     deadline = None if arguments.timeout is None else time.monotonic() + arguments.timeout
+    paused = False
     while True:
         left = LONGEST_WAIT if deadline is None else min(LONGEST_WAIT, max(0.0, deadline - time.monotonic()))
         job = line.ask(partial(Client.job, job_id=job_id, wait=left))
@@ -47,6 +48,9 @@ def wait(arguments: Namespace) -> int:
             payload = line.ask(lambda client: client.result(job_id))
             write_json(payload)
             return exit_of(payload)
+        if job["state"] == "paused" and not paused:
+            remark(f"{job_id} is paused. Let it go on: pytorch-trainer resume {job_id}")
+        paused = job["state"] == "paused"
         if deadline is not None and time.monotonic() >= deadline:
             write_json(job)
             remark(f"The wait has ended and {job_id} is still {job['state']}.\nNext: pytorch-trainer wait {job_id}")
