@@ -132,7 +132,11 @@ def _started(data: Data) -> Notice:
 def _model(data: Data) -> Notice:
     # An estimator of scikit-learn has none before it is fitted.
     size = f": {count(data['parameters'], 'parameter')}" if data["parameters"] else ""
-    return Notice("info", f"model {untrusted(data['name'], 80)}{size}")
+    trained = data["trainableParameters"]
+    part = f", {trained:,} of them trained" if trained < data["parameters"] else ""
+    weights = data.get("weights")
+    origin = f"; {count(weights['matched'], 'tensor')} from {untrusted(weights['path'], 200)}" if weights else ""
+    return Notice("info", f"model {untrusted(data['name'], 80)}{size}{part}{origin}")
 
 
 def _data(data: Data) -> Notice:

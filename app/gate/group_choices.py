@@ -12,7 +12,7 @@ _PATH = ("trainingConfig", "parameterGroups")
 
 
 def group_errors(document: dict[str, Any]) -> Iterator[RequestError]:
-    """A rate said twice, a weight decay that the optimizer does not have, a group in which nothing is said."""
+    """A rate said twice, a weight decay that the optimizer does not have."""
     groups = look(document, _PATH)
     for index, group in enumerate(groups if isinstance(groups, list) else []):
         if isinstance(group, dict):
@@ -30,7 +30,3 @@ def _of_group(document: dict[str, Any], group: dict[str, Any], place: Path) -> I
         path = (*place, "weightDecay")
         message = f"{named(path)} is {said(decay)}, but {entry.name} has no weight decay."
         yield wrong(path, "conflict", message, got=decay, fix=[remove(path)])
-    if set(group) == {"match"}:
-        message = f"{named(place)} says nothing of the parameters that it names; set learningRateFactor, learningRate or weightDecay."
-        expected = "learningRateFactor, learningRate or weightDecay"
-        yield wrong(place, "required", message, got=group, expected=expected, fix=[remove(place)])

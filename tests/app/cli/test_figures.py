@@ -138,3 +138,11 @@ def test_a_verbose_command_shows_every_line_of_the_log() -> None:
     figures = Figures(verbose=True)
     shown = [figures.take(said("debug", number)) for number in range(100)]
     assert shown == [Notice("info", f"[worker] line {number}") for number in range(100)]
+
+
+def test_a_model_that_is_trained_in_part_says_so() -> None:
+    names = {"count": 0, "first": []}
+    weights = {"path": "/w/resnet.pt", "matched": 60, "missing": names, "unexpected": names, "wrongShape": names}
+    said = event("model.loaded", name="Net", parameters=1500, trainable_parameters=40, sha256="0", weights=weights)
+    notice = Notice("info", "model Net: 1,500 parameters, 40 of them trained; 60 tensors from /w/resnet.pt")
+    assert Figures().take(said) == notice

@@ -69,7 +69,7 @@ def recompute_activations(model: nn.Module, wanted: bool | Sequence[str]) -> lis
     blocks = dict(repeated) if isinstance(wanted, bool) else _named(model, wanted)
     for block in blocks.values():
         forward: Callable[..., Any] = Recomputed(block)
-        block.forward = forward  # type: ignore[method-assign]
+        block.forward = forward
     return list(blocks)
 
 

@@ -77,7 +77,9 @@ def compile_network(
     """
     if mode == "off" or (mode == "auto" and not _pays(model, trial, steps)):
         return Compilation(model)
-    network = CompiledNetwork(model, torch.compile(model, backend=backend).__call__)
+    compiled: Any = torch.compile(model, backend=backend)
+    # Its call alone: the module around it would give every parameter a second name.
+    network = CompiledNetwork(model, compiled.__call__)
     network.admit(trial.size)
     began = time.monotonic()
     try:
