@@ -1,4 +1,4 @@
-.PHONY: install demo test bench check format lint types contracts schemas clean help
+.PHONY: install demo test bench calibrate check format lint types contracts schemas clean help
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
@@ -21,6 +21,9 @@ demo: $(STAMP)  ## start the service, train on real digits, print the payload
 
 bench: $(STAMP)  ## time the loop beside hand-written ones
 	@$(BIN)/python benchmarks/small_table.py
+
+calibrate: $(STAMP)  ## measure how often the alerts are wrong, and how often they miss
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/alerts.py
 
 test: $(STAMP)  ## run every test
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q

@@ -22,17 +22,14 @@ class Steps:
     counts: Tensor
     norms: Tensor
 
-    @property
-    def latest(self) -> Reading:
-        """The last of them, one at least."""
-        return self.readings()[-1]
-
     def readings(self) -> list[Reading]:
         """Each step's mean loss and norm."""
         losses = (self.loss_sums / self.counts).tolist()
         return [
-            Reading(step, loss if math.isfinite(loss) else None, norm if math.isfinite(norm) else None)
-            for step, loss, norm in zip(self.numbers, losses, self.norms.tolist(), strict=True)
+            Reading(step, loss if math.isfinite(loss) else None, norm if math.isfinite(norm) else None, count)
+            for step, loss, norm, count in zip(
+                self.numbers, losses, self.norms.tolist(), self.counts.tolist(), strict=True
+            )
         ]
 
 

@@ -10,19 +10,19 @@ from trainer_core.monitors.window import Window
 
 
 class Overfitting(Monitor):
-    """Validation loss rises while training loss falls.
+    """Validation loss rises while training loss falls, both as means of five epochs.
 
-    Both are smoothed by the median of three epochs. The rise since the lowest smoothed value has to be larger than 5 % of it,
-    than twice the usual change from one epoch to the next, and than 1 % of the first validation loss; and training loss
-    has to have fallen by 2 % since.
+    The rise since the lowest mean is larger than 5 % of it, than four times the usual change from one epoch to the next,
+    and than 1 % of the first validation loss; training loss has fallen by 2 % since.
     """
 
     code = "overfitting"
     cool_down = 10
-    _RISE, _NOISE, _FLOOR, _FALL, _PATIENCE = 0.05, 2.0, 0.01, 0.02, 3
+    _EPOCHS, _CHANGES, _RISE, _NOISE, _FLOOR, _FALL = 5, 32, 0.05, 4.0, 0.01, 0.02
 
     def __init__(self) -> None:
-        self._train, self._validation, self._changes = Window(3), Window(3), Window(8)
+        self._train, self._validation = Window(self._EPOCHS), Window(self._EPOCHS)
+        self._changes = Window(self._CHANGES)
         self._first: float | None = None
         self._last: float | None = None
         self._lowest: dict[str, float] | None = None
@@ -34,7 +34,7 @@ class Overfitting(Monitor):
         self._note(row.train_loss, row.val_loss)
         if not self._validation.full:
             return None
-        validation, train = self._validation.median, self._train.median
+        validation, train = self._validation.mean, self._train.mean
         if self._lowest is None or validation < self._lowest["validation"]:
             self._lowest = {"epoch": row.epoch, "validation": validation, "train": train}
             return None
@@ -49,18 +49,19 @@ class Overfitting(Monitor):
         self._validation.add(validation)
 
     def _judge(self, row: EpochRow, validation: float, train: float, lowest: dict[str, float]) -> Alert | None:
-        margin = max(
+        least, noise, floor = (
             self._RISE * abs(lowest["validation"]),
             self._NOISE * self._changes.median,
-            self._FLOOR * abs(self._first or 0),
+            self._FLOOR * abs(self._first or 0.0),
         )
-        rises = validation - lowest["validation"] > margin
+        rises = validation - lowest["validation"] > max(least, noise, floor)
         falls = lowest["train"] - train > self._FALL * abs(lowest["train"])
-        if not (rises and falls and row.epoch - lowest["epoch"] >= self._PATIENCE):
+        if not (rises and falls):
             return None
         message = (
-            f"Overfitting since epoch {lowest['epoch']:.0f}: valLoss rose from {lowest['validation']:.4g} to "
-            f"{validation:.4g} while trainLoss fell from {lowest['train']:.4g} to {train:.4g} (medians of three epochs)."
+            f"Overfitting since about epoch {lowest['epoch']:.0f}: valLoss rose from {lowest['validation']:.4g} to "
+            f"{validation:.4g} while trainLoss fell from {lowest['train']:.4g} to {train:.4g} (means of "
+            f"{self._EPOCHS} epochs)."
         )
         return Alert(
             code=self.code,
@@ -97,13 +98,13 @@ class Overfitting(Monitor):
 class Plateau(Monitor):
     """Training loss has stopped falling although the learning rate has not: what is left of the run will hardly change it.
 
-    The mean of five epochs is less than 0.5 % below that of the five before, at a rate above a tenth of its highest, with
-    a loss above 2 % of the first epoch's. Of the ``epochs`` of the run at least a tenth is left.
+    The mean of five epochs is less than 0.5 % below that of the five before, and less than 2 % above it, at a rate above a
+    tenth of its highest, with a loss above 2 % of the first epoch's. Of the ``epochs`` of the run at least a tenth is left.
     """
 
     code = "plateau"
     cool_down = 20
-    _HALF, _FALL, _RATE, _FITTED, _LEFT = 5, 0.005, 0.1, 0.02, 0.1
+    _HALF, _FALL, _RISE, _RATE, _FITTED, _LEFT = 5, 0.005, 0.02, 0.1, 0.02, 0.1
 
     def __init__(self, epochs: int) -> None:
         self._epochs = epochs
@@ -126,7 +127,7 @@ class Plateau(Monitor):
             return None
         losses = self._losses.state()
         before, after = (sum(half) / self._HALF for half in (losses[: self._HALF], losses[self._HALF :]))
-        if before - after > self._FALL * abs(before):
+        if not -self._RISE * abs(before) < before - after <= self._FALL * abs(before):
             return None
         message = (
             f"trainLoss has hardly fallen over the last {2 * self._HALF} epochs: {before:.4g}, then {after:.4g} (means of "

@@ -8,12 +8,13 @@ from schemas.result import EpochRow
 
 
 class Reading(NamedTuple):
-    """One optimizer step: its number from 1, the mean loss of its batch, and the gradient norm before clipping; None for
-    what was not finite, or not there."""
+    """One optimizer step: its number from 1, the mean loss of its batch, the gradient norm before clipping (None for what was
+    not finite, or not there), and the number of targets that the loss is the mean of."""
 
     step: int
     loss: float | None
     norm: float | None
+    count: float = 1.0
 
 
 @dataclass(frozen=True)

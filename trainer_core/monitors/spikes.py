@@ -6,7 +6,7 @@ from schemas.events import Alert
 from trainer_core.monitors.monitor import Monitor, Reading
 from trainer_core.monitors.window import Window
 
-_WINDOW = 64
+_WINDOW = 32
 
 
 class Spike(Monitor):
@@ -14,30 +14,33 @@ class Spike(Monitor):
 
     The ratio alone fires near zero, and means nothing for a loss that may be negative: there, one that exceeds its
     average by more than ``ratio - 1`` times the size of the average. So a third condition: the excess is at least
-    ``floor`` times the level at which the run began; a loss of 0.01 among those of 0.0001 harms nobody.
+    ``floor`` times the level at which the run began; a loss of 0.01 among those of 0.0001 harms nobody. A step with less
+    than half of the usual targets (an epoch's last batch) is passed over: its mean scatters more than the others.
     """
 
     cool_down = 200
     figure = ""
     remedy = ""
     ratio = 2.0
-    score = 6.0
+    score = 5.0
     floor = 0.0
     # As Window.score has it.
-    least_deviation = 0.05
+    least_deviation = 0.1
 
     def __init__(self) -> None:
         self._recent = Window(_WINDOW)
         self._level: float | None = None
+        self._largest = 0.0
 
     def value(self, reading: Reading) -> float | None:
         """The figure of a step."""
         raise NotImplementedError
 
     def step(self, reading: Reading) -> Alert | None:
-        """An alert for a step that stands out from the 64 before it."""
+        """An alert for a step that stands out from the 32 before it."""
         value = self.value(reading)
-        if value is None:
+        self._largest = max(self._largest, reading.count)
+        if value is None or reading.count < self._largest / 2:
             return None
         alert = self._judge(reading.step, value) if self._recent.full else None
         self._recent.add(value)
@@ -61,13 +64,13 @@ class Spike(Monitor):
         return Alert(code=self.code, level="warning", message=message, evidence=evidence, remedy=self.remedy)
 
     def state(self) -> dict[str, Any]:
-        """The window, and the level at which the run began."""
-        return {"recent": self._recent.state(), "level": self._level}
+        """The window, the level at which the run began, and the largest number of targets."""
+        return {"recent": self._recent.state(), "level": self._level, "largest": self._largest}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from ``state``."""
         self._recent.restore(state["recent"])
-        self._level = state["level"]
+        self._level, self._largest = state["level"], state["largest"]
 
 
 class LossSpike(Spike):
@@ -79,6 +82,7 @@ class LossSpike(Spike):
         "Once: look at the samples of that step. Again and again: a lower learningRate, a longer warm-up, or clipping."
     )
     ratio = 2.0
+    score = 5.0
     floor = 0.25
 
     def value(self, reading: Reading) -> float | None:
@@ -96,6 +100,7 @@ class NormSpike(Spike):
         "warm-up, a look at the samples of that step."
     )
     ratio = 10.0
+    score = 12.0
     floor = 1.0
 
     def value(self, reading: Reading) -> float | None:
