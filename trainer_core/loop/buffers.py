@@ -27,11 +27,10 @@ class _Kept:
         """Whether it is still the module's."""
         return self.module._buffers.get(self.name) is self.buffer
 
-    def take(self) -> None:
-        """Copy the buffer if it may have been written to."""
-        if self.uncounted or self.version != self.buffer._version:
-            self.value.copy_(self.buffer)
-            self.version = self.buffer._version
+    @property
+    def may_differ(self) -> bool:
+        """Whether the buffer may have been written to since."""
+        return self.uncounted or self.version != self.buffer._version
 
     def put_back(self) -> None:
         """The same tensor where it still has its shape, for others may hold it too; untouched when it never changed, for
@@ -58,9 +57,14 @@ class KeptBuffers:
         if self._kept is None or not all(kept.hangs and kept.buffer.shape == kept.value.shape for kept in self._kept):
             self._kept = _keep(self._model)
             return
-        with torch.no_grad():
-            for kept in self._kept:
-                kept.take()
+        by_type: dict[torch.dtype, list[_Kept]] = {}
+        for kept in self._kept:
+            if kept.may_differ:
+                by_type.setdefault(kept.buffer.dtype, []).append(kept)
+                kept.version = kept.buffer._version
+        for alike in by_type.values():
+            # One call for all: on a GPU also one kernel.
+            torch._foreach_copy_([kept.value for kept in alike], [kept.buffer.detach() for kept in alike])
 
     def put_back(self) -> None:
         """Give each its value back, and its shape."""

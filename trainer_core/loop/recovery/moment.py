@@ -1,6 +1,7 @@
 """The moment before a batch: what the batch may change before its step is taken, kept and put back."""
 
 import random
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ class KeptMoment(Moment):
             self._cuda = torch.cuda.get_rng_state(self._device)
         self._buffers.take()
         if self._figures is not None:
-            self._marks = mark(self._figures)
+            self._marks = mark(self._figures, self._marks)
 
     def put_back(self) -> None:
         """Make it again what it was."""
@@ -96,9 +97,36 @@ def _same(one: Any, other: Any) -> bool:
     )
 
 
-def mark(figures: Figures) -> dict[str, Any]:
-    """What ``undo`` makes of ``figures`` again. Sums are copied where they are; outputs that wait are only listed."""
-    return {name: _copied(value) for name, value in vars(figures).items()}
+@dataclass(slots=True)
+class _Sum:
+    """A tensor that is summed up in place, and its value at ``version``."""
+
+    tensor: Tensor
+    version: int
+    value: Tensor
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What waited in a list, which only grows until another stands in its place."""
+
+    items: list[Any]
+    length: int
+
+
+def mark(figures: Figures, last: dict[str, Any]) -> dict[str, Any]:
+    """What ``undo`` makes of ``figures`` again. Sums are copied where they are, unless they are those of the ``last`` mark."""
+    return {name: _marked(value, last.get(name)) for name, value in vars(figures).items()}
+
+
+def _marked(value: Any, last: Any) -> Any:
+    # Not isinstance: torch's own check is a call of Python for everything that is no tensor.
+    if type(value) is Tensor:
+        same = type(last) is _Sum and last.tensor is value and last.version == value._version
+        return last if same else _Sum(value, value._version, value.clone())
+    if isinstance(value, Figures):
+        return mark(value, last or {})
+    return _Waiting(value, len(value)) if type(value) is list else value
 
 
 def undo(figures: Figures, marks: dict[str, Any]) -> None:
@@ -107,16 +135,13 @@ def undo(figures: Figures, marks: dict[str, Any]) -> None:
         inner = getattr(figures, name)
         if isinstance(inner, Figures):
             undo(inner, value)
+        elif isinstance(value, _Sum):
+            setattr(figures, name, value.value.clone())
+        elif isinstance(value, _Waiting):
+            del value.items[value.length :]
+            setattr(figures, name, value.items)
         else:
-            setattr(figures, name, _copied(value))
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.clone()
-    if isinstance(value, Figures):
-        return mark(value)
-    return list(value) if isinstance(value, list) else value
+            setattr(figures, name, value)
 
 
 def build_moment(policy: RecoveryPolicy, model: nn.Module, device: torch.device, figures: Figures | None) -> Moment:
