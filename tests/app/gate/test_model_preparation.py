@@ -32,7 +32,7 @@ def test_the_path_of_weights_is_resolved_wherever_it_stands(gate, workspace, for
     pretrained = admitted.request.model_settings.pretrained
     assert pretrained.path == str(workspace / path)
     assert pretrained.strip_prefix == ("" if form == "text" else "module.")
-    assert document["modelConfig"]["weights"] == given, "what was sent stays as it was"
+    assert admitted.input["modelConfig"]["weights"] == given, "what was sent stays as it was"
 
 
 @pytest.mark.parametrize("form", ["text", "object"])
