@@ -310,3 +310,11 @@ def test_a_damaged_checkpoint_in_a_runs_folder_is_left_aside_and_said(fit):
     assert resumed.of(RunRestored)[0].epoch == 2
     assert resumed.alert("checkpoint_skipped").evidence["path"] == str(first.last)
     assert [row.epoch for row in resumed.of(EpochCompleted)] == [3, 4]
+
+
+def test_an_estimator_that_learns_nothing_is_watched_and_its_rows_say_where_the_time_went(fit):
+    still = "from sklearn.linear_model import SGDClassifier\nmodel = SGDClassifier(loss='log_loss', learning_rate='constant', eta0=1e-12)\n"
+    said = fit(still, "wine.csv", trainingConfig={"epochs": 15})
+    assert said.alert("plateau").evidence["epoch"] == 10
+    assert all(0 < row.evaluation_seconds < row.seconds for row in said.of(EpochCompleted))
+    assert all(saved.seconds > 0 for saved in said.of(CheckpointSaved))

@@ -17,7 +17,7 @@ from trainer_core.loop.metrics.metrics import Figures
 from trainer_core.loop.position import Length, Position
 from trainer_core.loop.ranks import Totals
 from trainer_core.loop.trace import Trace
-from trainer_core.monitors.monitor import Reading, Status
+from trainer_core.monitors.monitor import Readings, Status
 from trainer_core.monitors.waiting import Waiting
 from trainer_core.monitors.watch import Watch
 
@@ -95,7 +95,7 @@ class Reporting:
 
     def say(self, taken: Taken, position: Position) -> None:
         """Say where the run is. Waits for the device."""
-        latest = self._catch_up()[-1]
+        latest = self._catch_up()
         now = time.monotonic()
         status = self._status(position, taken.learning_rate, behind=now - self._stepped)
         self._channel.emit(
@@ -103,12 +103,12 @@ class Reporting:
                 epoch=position.number,
                 step=position.step,
                 total_steps=self._length.total_steps,
-                loss=latest.loss,
+                loss=finite(latest.losses[-1]),
                 loss_average=finite(self._epoch_sum / self._epoch_count) if self._epoch_count else None,
                 loss_moving_average=self._watch.loss_average,
                 accuracy=self._accuracy(),
                 learning_rate=taken.learning_rate,
-                grad_norm=latest.norm,
+                grad_norm=finite(latest.norms[-1]),
                 samples_per_second=self._samples / self._seconds if self._seconds > 0 else None,
                 eta_seconds=self._seconds_left(now, position),
                 memory_bytes=status.memory,
@@ -125,11 +125,11 @@ class Reporting:
         self._watch.status(self._status(position, row.learning_rate, behind=0.0))
         self._watch.epoch(row)
 
-    def _catch_up(self) -> list[Reading]:
+    def _catch_up(self) -> Readings:
         """Read the steps since the last time."""
         steps = self._trace.read()
-        self._epoch_sum += steps.loss_sums.sum().item()
-        self._epoch_count += steps.counts.sum().item()
+        self._epoch_sum += float(steps.loss_sums.sum())
+        self._epoch_count += float(steps.counts.sum())
         readings = steps.readings()
         self._watch.steps(readings)
         return readings

@@ -1,11 +1,12 @@
 """What the learning curve shows, epoch by epoch: overfitting, a plateau, a loss that never moved."""
 
+from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
 from schemas.events import Alert
 from schemas.result import EpochRow
-from trainer_core.monitors.monitor import Monitor, Reading
+from trainer_core.monitors.monitor import Monitor, Readings
 from trainer_core.monitors.window import Window
 
 
@@ -165,20 +166,16 @@ class DeadStart(Monitor):
         self._last_rate: float | None = None
         self._alive = False
 
-    def step(self, reading: Reading) -> Alert | None:
-        """An alert when the first gradients were all zero."""
-        if self._alive or reading.norm is None:
-            return None
-        if reading.norm > 0:
-            self._alive, self._zeros = True, 0
-            return None
-        self._zeros += 1
-        if self._zeros != self._STEPS:
-            return None
-        return self._alert(
-            f"The gradient of the first {self._STEPS} steps was exactly zero: nothing is learnt.",
-            {"step": reading.step, "gradNorm": 0.0},
-        )
+    def steps(self, readings: Readings) -> Iterator[tuple[int, Alert]]:
+        """What to say when the first gradients were all zero."""
+        if self._alive:
+            return
+        for step, norm in zip(readings.steps.tolist(), readings.norms.tolist(), strict=True):
+            self._alive = self._alive or norm > 0
+            self._zeros += norm == 0
+            if norm == 0 and self._zeros == self._STEPS and not self._alive:
+                message = f"The gradient of the first {self._STEPS} steps was exactly zero: nothing is learnt."
+                yield step, self._alert(message, {"step": step, "gradNorm": 0.0})
 
     def epoch(self, row: EpochRow) -> Alert | None:
         """An alert after the third epoch with one and the same loss."""

@@ -1,10 +1,16 @@
 """Steps whose loss or gradient norm stands out from those before."""
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
 from schemas.events import Alert
-from trainer_core.monitors.monitor import Monitor, Reading
-from trainer_core.monitors.window import Window
+from trainer_core.monitors.monitor import Monitor, Readings
+from trainer_core.monitors.window import score
 
 _WINDOW = 32
 
@@ -16,6 +22,9 @@ class Spike(Monitor):
     average by more than ``ratio - 1`` times the size of the average. So a third condition: the excess is at least
     ``floor`` times the level at which the run began; a loss of 0.01 among those of 0.0001 harms nobody. A step with less
     than half of the usual targets (an epoch's last batch) is passed over: its mean scatters more than the others.
+
+    Near the end of a training some batches are fitted a thousand times better than others, and no loss stands out from such a
+    spread. So one that is over ``far`` times the largest at the beginning needs no score.
     """
 
     cool_down = 200
@@ -24,53 +33,64 @@ class Spike(Monitor):
     ratio = 2.0
     score = 5.0
     floor = 0.0
-    # As Window.score has it.
+    far = math.inf
+    # As window.score has it.
     least_deviation = 0.1
 
     def __init__(self) -> None:
-        self._recent = Window(_WINDOW)
-        self._level: float | None = None
-        self._largest = 0.0
+        self._recent: NDArray[np.float64] = np.empty(0)
+        self._level = self._highest = self._largest = 0.0
 
-    def value(self, reading: Reading) -> float | None:
-        """The figure of a step."""
+    def values(self, readings: Readings) -> NDArray[np.float64]:
+        """The figure of each step."""
         raise NotImplementedError
 
-    def step(self, reading: Reading) -> Alert | None:
-        """An alert for a step that stands out from the 32 before it."""
-        value = self.value(reading)
-        self._largest = max(self._largest, reading.count)
-        if value is None or reading.count < self._largest / 2:
-            return None
-        alert = self._judge(reading.step, value) if self._recent.full else None
-        self._recent.add(value)
-        if self._level is None and self._recent.full:
-            self._level = abs(self._recent.median)
-        return alert
+    def steps(self, readings: Readings) -> Iterator[tuple[int, Alert]]:
+        """Steps that stand out, each from the 32 before it."""
+        values = self.values(readings)
+        largest = np.maximum.accumulate(np.append(self._largest, readings.counts))
+        usable = np.isfinite(values) & (readings.counts >= largest[1:] / 2)
+        self._largest = float(largest[-1])
+        known = len(self._recent)
+        whole, steps = np.append(self._recent, values[usable]), readings.steps[usable]
+        self._recent = whole[-_WINDOW:]
+        if known < _WINDOW <= len(whole):
+            self._level, self._highest = abs(float(np.median(whole[:_WINDOW]))), float(whole[:_WINDOW].max())
+        if len(whole) <= _WINDOW:
+            return
+        # The cheap condition first, of all steps at once: it holds of few.
+        averages = sliding_window_view(whole, _WINDOW)[:-1].mean(axis=1)
+        excess = whole[_WINDOW:] - averages
+        for place in np.flatnonzero((excess > (self.ratio - 1) * abs(averages)) & (excess >= self.floor * self._level)):
+            step = int(steps[_WINDOW + place - known])
+            alert = self._judge(step, float(whole[_WINDOW + place]), whole[place : _WINDOW + place].tolist())
+            if alert is not None:
+                yield step, alert
 
-    def _judge(self, step: int, value: float) -> Alert | None:
-        """The cheap condition first: it holds of few steps, and sorting a window costs more than all else."""
-        average = self._recent.mean
-        excess = value - average
-        if excess <= (self.ratio - 1) * abs(average) or excess < self.floor * (self._level or 0.0):
+    def _judge(self, step: int, value: float, before: list[float]) -> Alert | None:
+        found = score(value, before, self.least_deviation)
+        if found < self.score and not value > self.far * self._highest > 0:
             return None
-        score = self._recent.score(value, self.least_deviation)
-        if score < self.score:
-            return None
-        evidence = {"step": step, "value": value, "average": average, "score": round(min(score, 1e6), 1)}
+        average = sum(before) / len(before)
+        evidence = {"step": step, "value": value, "average": average, "score": round(min(found, 1e6), 1)}
         message = (
             f"{self.figure} {value:.4g} at step {step}; the average of the {_WINDOW} steps before is {average:.4g}."
         )
         return Alert(code=self.code, level="warning", message=message, evidence=evidence, remedy=self.remedy)
 
     def state(self) -> dict[str, Any]:
-        """The window, the level at which the run began, and the largest number of targets."""
-        return {"recent": self._recent.state(), "level": self._level, "largest": self._largest}
+        """The window, the level and the highest value at which the run began, and the largest number of targets."""
+        return {
+            "recent": self._recent.tolist(),
+            "level": self._level,
+            "highest": self._highest,
+            "largest": self._largest,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from ``state``."""
-        self._recent.restore(state["recent"])
-        self._level, self._largest = state["level"], state["largest"]
+        self._recent = np.array(state["recent"], dtype=np.float64)
+        self._level, self._highest, self._largest = state["level"], state["highest"], state["largest"]
 
 
 class LossSpike(Spike):
@@ -84,10 +104,11 @@ class LossSpike(Spike):
     ratio = 2.0
     score = 5.0
     floor = 0.25
+    far = 4.0
 
-    def value(self, reading: Reading) -> float | None:
-        """The loss."""
-        return reading.loss
+    def values(self, readings: Readings) -> NDArray[np.float64]:
+        """The losses."""
+        return readings.losses
 
 
 class NormSpike(Spike):
@@ -103,6 +124,6 @@ class NormSpike(Spike):
     score = 12.0
     floor = 1.0
 
-    def value(self, reading: Reading) -> float | None:
-        """The norm."""
-        return reading.norm
+    def values(self, readings: Readings) -> NDArray[np.float64]:
+        """The norms."""
+        return readings.norms

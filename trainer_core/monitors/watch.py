@@ -1,14 +1,16 @@
 """All monitors of a run, and the cool-down that keeps each from saying the same thing at every step."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 from schemas.events import Alert
 from schemas.result import EpochRow
 from trainer_core.channel import Channel
 from trainer_core.monitors.curves import DeadStart, Overfitting, Plateau
 from trainer_core.monitors.machine import LoaderBound, MemoryNearlyFull
-from trainer_core.monitors.monitor import Monitor, Reading, Status
+from trainer_core.monitors.monitor import Monitor, Readings, Status
 from trainer_core.monitors.rate import RateExhausted
 from trainer_core.monitors.spikes import LossSpike, NormSpike
 from trainer_core.monitors.window import Window
@@ -44,27 +46,25 @@ class CoolDown:
 
 
 class Watch:
-    """Shows figures to ``monitors`` and says their alerts. It costs a step what it costs to look at two numbers."""
+    """Shows figures to ``monitors`` and says their alerts."""
 
     def __init__(self, monitors: Iterable[Monitor], channel: Channel) -> None:
         self._monitors = {monitor.code: monitor for monitor in monitors if monitor.code}
         self._rests = {code: CoolDown(monitor.cool_down) for code, monitor in self._monitors.items()}
         self._channel = channel
         self._losses = Window(_AVERAGED)
-        self._of_steps = [each for each in self._monitors.values() if type(each).step is not Monitor.step]
 
     @property
     def loss_average(self) -> float | None:
         """Mean loss of the last 100 steps, across the ends of epochs; None before the first."""
         return self._losses.mean if len(self._losses) else None
 
-    def steps(self, readings: Sequence[Reading]) -> None:
+    def steps(self, readings: Readings) -> None:
         """Look at optimizer steps, in order."""
-        for reading in readings:
-            if reading.loss is not None:
-                self._losses.add(reading.loss)
-            for monitor in self._of_steps:
-                self._say(monitor, monitor.step(reading), reading.step)
+        self._losses.add(*readings.losses[np.isfinite(readings.losses)][-_AVERAGED:].tolist())
+        for monitor in self._monitors.values():
+            for step, alert in monitor.steps(readings):
+                self._say(monitor, alert, step)
 
     def status(self, status: Status) -> None:
         """Look at where the run stands."""

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import median
 
 # Of normally distributed values, by how much the median absolute deviation has to be multiplied to be their standard
@@ -34,20 +34,9 @@ class Window:
         """The middle value."""
         return median(self._values)
 
-    def add(self, value: float) -> None:
-        """Add the newest; the oldest goes when there are more than ``size``."""
-        self._values.append(value)
-
-    def score(self, value: float, least: float) -> float:
-        """Robust z-score of ``value``: its distance from the median in deviations, by the median absolute deviation.
-
-        Positive values are compared by their logarithms: losses and norms spread by factors, and far more so near zero.
-        A deviation counts as ``least`` at least (a share of the median, or of one in logarithms), so that a figure that
-        hardly moves does not make an event of every change.
-        """
-        if value > 0 and min(self._values) > 0:
-            return _score(math.log(value), [math.log(each) for each in self._values], least)
-        return _score(value, self._values, least * abs(self.median))
+    def add(self, *values: float) -> None:
+        """Add the newest, in order; the oldest go when there are more than ``size``."""
+        self._values.extend(values)
 
     def state(self) -> list[float]:
         """What a checkpoint keeps."""
@@ -59,8 +48,20 @@ class Window:
         self._values.extend(state)
 
 
-def _score(value: float, values: Iterable[float], least: float) -> float:
-    values = list(values)
+def score(value: float, values: Sequence[float], least: float) -> float:
+    """Robust z-score of ``value`` among ``values``: its distance from their median in deviations, by the median absolute
+    deviation.
+
+    Positive values are compared by their logarithms: losses and norms spread by factors, and far more so near zero.
+    A deviation counts as ``least`` at least (a share of the median, or of one in logarithms), so that a figure that hardly
+    moves does not make an event of every change.
+    """
+    if value > 0 and min(values) > 0:
+        return _score(math.log(value), [math.log(each) for each in values], least)
+    return _score(value, values, least * abs(median(values)))
+
+
+def _score(value: float, values: Sequence[float], least: float) -> float:
     middle = median(values)
     deviation = max(_TO_DEVIATION * median(abs(each - middle) for each in values), least)
     return (value - middle) / deviation if deviation > 0 else math.copysign(math.inf, value - middle)

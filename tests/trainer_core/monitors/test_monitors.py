@@ -12,7 +12,7 @@ from schemas.result import EpochRow
 from trainer_core.channel import Channel
 from trainer_core.monitors.curves import DeadStart, Overfitting, Plateau
 from trainer_core.monitors.machine import LoaderBound, MemoryNearlyFull
-from trainer_core.monitors.monitor import Monitor, Reading, Status
+from trainer_core.monitors.monitor import Monitor, Readings, Status
 from trainer_core.monitors.rate import RateExhausted
 from trainer_core.monitors.spikes import LossSpike, NormSpike
 from trainer_core.monitors.watch import Watch, watch_estimator, watch_network
@@ -23,10 +23,24 @@ def noise(seed: int = 0, size: int = 100) -> list[float]:
     return np.random.default_rng(seed).normal(0, 0.1, size).tolist()
 
 
+def read(
+    losses: list[float], norms: list[float] | None = None, first: int = 1, counts: list[float] | None = None
+) -> Readings:
+    """Steps from number ``first`` on."""
+    columns = (np.array(column, dtype=float) for column in (losses, norms or losses, counts or [1.0] * len(losses)))
+    return Readings(np.arange(first, first + len(losses)), *columns)
+
+
 def steps(monitor: Monitor, losses: list[float], norms: list[float] | None = None) -> list[int]:
-    """The steps at which ``monitor`` speaks."""
-    readings = [Reading(step, *pair) for step, pair in enumerate(zip(losses, norms or losses, strict=True), start=1)]
-    return [reading.step for reading in readings if monitor.step(reading)]
+    """The steps at which ``monitor`` speaks, whether it is shown them one by one, all together, or in parts."""
+    norms, said = norms or losses, []
+    kept = monitor.state()
+    for size in (len(losses), 1, 7):
+        monitor.restore(kept)
+        parts = (read(losses[i : i + size], norms[i : i + size], i + 1) for i in range(0, len(losses), size))
+        said.append([step for part in parts for step, _ in monitor.steps(part)])
+    assert said == [said[0]] * 3
+    return said[0]
 
 
 def epochs(monitor: Monitor, train: list[float], validation: list[float | None], rate: float | None = 0.1) -> list[int]:
@@ -63,10 +77,9 @@ def test_a_negative_loss_has_spikes_too():
 
 def test_an_epochs_short_last_batch_is_passed_over():
     monitor = LossSpike()
-    for step, each in enumerate(noise(), start=1):
-        assert monitor.step(Reading(step, 1 + each, 1.0, count=64)) is None
-    assert monitor.step(Reading(101, 9.0, 1.0, count=10)) is None
-    assert monitor.step(Reading(102, 9.0, 1.0, count=64)) is not None
+    losses = [*(1 + each for each in noise()), 9.0, 9.0]
+    found = monitor.steps(read(losses, counts=[*[64] * 100, 10, 64]))
+    assert [step for step, _ in found] == [102]
 
 
 def test_a_norm_over_ten_times_its_average_is_a_spike():
@@ -76,8 +89,9 @@ def test_a_norm_over_ten_times_its_average_is_a_spike():
 
 
 def test_what_was_not_finite_is_left_to_others():
-    monitor = LossSpike()
-    assert [monitor.step(Reading(step, None, None)) for step in range(200)] == [None] * 200
+    calm = [1 + each for each in noise()]
+    assert steps(LossSpike(), [math.nan] * 200) == []
+    assert steps(LossSpike(), [*calm[:50], math.nan, *calm[50:], 9.0]) == [102]
 
 
 def test_one_huge_value_leaves_no_trace_in_the_average():
@@ -174,7 +188,7 @@ def test_after_an_alert_a_monitor_rests_twice_as_long_each_time():
     channel = Channel()
     watch = Watch([LossSpike()], channel)
     losses = [9.0 if step % 50 == 0 else 1.0 + each for step, each in enumerate(noise(0, 4000), start=1)]
-    watch.steps([Reading(step, loss, 1.0) for step, loss in enumerate(losses, start=1)])
+    watch.steps(read(losses))
     assert [alert.evidence["step"] for alert in channel.said] == [50, 250, 650, 1450, 3050]
     assert [alert.evidence.get("heldBack", 0) for alert in channel.said] == [0, 3, 7, 15, 31]
 
@@ -184,7 +198,7 @@ def test_a_restored_watch_goes_on_as_if_nothing_had_happened_since():
         for epoch in range(first, last):
             losses = [1 / epoch + abs(each) for each in noise(epoch, 40)]
             losses[20] *= 60 if epoch in (4, 9) else 1
-            watch.steps([Reading(40 * epoch + step, loss, loss) for step, loss in enumerate(losses)])
+            watch.steps(read(losses, first=40 * epoch))
             watch.status(Status(40 * epoch, 800, 0.1 * 0.3**epoch, seconds=2.0, waited=1.0))
             watch.epoch(EpochRow(epoch=epoch, train_loss=1 / epoch, val_loss=abs(epoch - 6) / 5, learning_rate=0.1))
 
