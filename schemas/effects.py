@@ -83,14 +83,23 @@ def _of_others(request: Request, format: DataFormat | None) -> Iterator[Idle]:
     """What another setting leaves nothing to do. Whether build_dataset returns validation data only the worker learns."""
     if holds(request, "/dataConfig/valPath") and format not in (None, "modelFile"):
         yield from (Idle(pointer, "dataConfig.valPath has the validation data") for pointer in SPLIT)
-    if _look(request, "/trainingConfig/strategy") == "ddp" and _look(request, "/trainingConfig/devices") in (None, 1):
-        yield Idle(
-            "/trainingConfig/strategy", "ddp wants trainingConfig.devices above 1; a run on one device has no peers"
-        )
+    yield from _of_one_device(request)
     if _look(request, "/trainingConfig/gradientClipping") == 0:
         yield Idle("/trainingConfig/clipBy", "trainingConfig.gradientClipping 0 switches clipping off")
     if holds(request, "/trainingConfig/precision"):
         yield Idle("/trainingConfig/mixedPrecision", "trainingConfig.precision says it")
+
+
+def _of_one_device(request: Request) -> Iterator[Idle]:
+    strategy = _look(request, "/trainingConfig/strategy")
+    if _look(request, "/trainingConfig/devices") in (None, 1):
+        reason = "trainingConfig.devices above 1; a run on one device has no peers"
+        if strategy in ("ddp", "fsdp"):
+            yield Idle("/trainingConfig/strategy", f"{strategy} wants {reason}")
+        for name in ("findUnusedParameters", "syncBatchNorm"):
+            yield Idle(f"/trainingConfig/{name}", f"it wants {reason}")
+    elif strategy == "fsdp":
+        yield Idle("/trainingConfig/findUnusedParameters", "it is for ddp, and trainingConfig.strategy is fsdp")
 
 
 def _of_store(request: Request, tracked: bool) -> Iterator[Idle]:

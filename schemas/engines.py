@@ -52,6 +52,8 @@ _OF_A_NETWORK = (
     "/trainingConfig/overfitBatches",
     "/trainingConfig/fastDevRun",
     "/trainingConfig/strategy",
+    "/trainingConfig/findUnusedParameters",
+    "/trainingConfig/syncBatchNorm",
     "/trainingConfig/devices",
     "/trainingConfig/reportEverySeconds",
     "/trainingConfig/gradientCheckpointing",

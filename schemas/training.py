@@ -141,8 +141,23 @@ class TrainingConfig(Document):
         ),
     ] = False
     strategy: Annotated[
-        Literal["auto", "single", "ddp"], Field(description="auto: ddp when more than one device is used.")
+        Literal["auto", "single", "ddp", "fsdp"],
+        Field(
+            description="ddp: each device has the whole model; fsdp: each has a part of weights, gradients and the optimizer's state (FSDP2); auto: ddp when more than one device is used."
+        ),
     ] = "auto"
+    find_unused_parameters: Annotated[
+        Literal["auto", "on"],
+        Field(
+            description="Whether ddp looks in every step for parameters that got no gradient. auto: where a first pass leaves some out, or a later one is seen to."
+        ),
+    ] = "auto"
+    sync_batch_norm: Annotated[
+        bool,
+        Field(
+            description="Batch normalisation sees the samples of all devices, as on one; false: those of its own, which is faster."
+        ),
+    ] = True
     devices: Annotated[
         int | None,
         Field(
@@ -162,7 +177,9 @@ class TrainingConfig(Document):
     ] = False
     compile: Annotated[
         Literal["off", "on", "auto"],
-        Field(description="torch.compile of the training pass; auto: on a GPU, where the run is long enough to gain by it."),
+        Field(
+            description="torch.compile of the training pass; auto: on a GPU, where the run is long enough to gain by it."
+        ),
     ] = "off"
     deterministic: Annotated[
         bool,

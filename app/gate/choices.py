@@ -12,6 +12,7 @@ from app.gate.metric_choices import misfit_errors
 from app.gate.patches import Path, apply, has, look, remove, replace
 from app.gate.request_errors import named, said, wrong
 from app.gate.spellings import closest
+from app.gate.strategy_choices import strategy_errors
 from schemas.arguments import Entry, given_of
 from schemas.losses import LOSSES, LossEntry, Task, default_loss, find_loss
 from schemas.optimizers import LEFT_OUT, OPTIMIZERS, find_optimizer
@@ -36,7 +37,7 @@ def _combination_errors(document: Document) -> list[RequestError]:
         _two_warmups,
         _smoothing,
         _precision,
-        _strategy,
+        strategy_errors,
         _features,
         misfit_errors,
         group_errors,
@@ -209,17 +210,6 @@ def _precision(document: Document) -> Errors:
     if look(document, path) is True and look(document, (*TRAINING, "precision")) == "fp32":
         message = 'trainingConfig.mixedPrecision is true beside precision "fp32"; say one or the other.'
         yield wrong(path, "conflict", message, got=True, suggestion="false", fix=[replace(path, False)])
-
-
-def _strategy(document: Document) -> Errors:
-    path = (*TRAINING, "strategy")
-    devices = look(document, (*TRAINING, "devices"), 1)
-    if look(document, path) == "single" and isinstance(devices, int) and devices > 1:
-        message = f"trainingConfig.strategy single uses one device, but devices is {devices}."
-        allowed = ["auto", "ddp"]
-        yield wrong(
-            path, "conflict", message, got="single", allowed=allowed, suggestion="auto", fix=[replace(path, "auto")]
-        )
 
 
 def _features(document: Document) -> Errors:

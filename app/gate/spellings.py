@@ -111,7 +111,8 @@ _VALUES: dict[str, dict[str, str]] = {
     "task": dict.fromkeys(("multiclass", "classify", "multiclassclassification"), "classification")
     | {"binaryclassification": "binary", "regress": "regression"},
     "strategy": {"distributed": "ddp", "distributeddataparallel": "ddp", "dp": "ddp", "dataparallel": "ddp"}
-    | dict.fromkeys(("none", "one"), "single"),
+    | dict.fromkeys(("none", "one"), "single")
+    | dict.fromkeys(("fsdp2", "fullyshard", "fullysharded", "fullyshardeddataparallel", "zero3", "sharded"), "fsdp"),
     "splitMethod": {"stratify": "stratified", "shuffle": "random"},
     "clipBy": {"l2": "norm", "gradnorm": "norm", "abs": "value"},
     "imageMode": dict.fromkeys(("grey", "gray", "greyscale", "grayscale", "1"), "L") | {"color": "RGB", "3": "RGB"},

@@ -178,3 +178,36 @@ def test_a_rank_that_crashes_is_lost_and_not_the_models_fault(bench):
     steps = [event["data"] for event in events(assignment) if event["type"] == "step"]
     assert steps
     assert all("accuracy" not in step for step in steps), "nobody knows that of all ranks before the epoch's end"
+
+
+def test_batch_norm_and_parameters_that_few_passes_use(bench):
+    """Batch normalisation sees all ranks' samples; and where a pass is the first to leave a parameter out, the ranks start
+    again, for the other one waits for its gradient."""
+    bench.write_model(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.layers = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))\n"
+        "        self.seldom = nn.Linear(6, 3)\n"
+        "    def forward(self, x):\n"
+        "        large, output = x[:, :1] > 5, self.layers(x)\n"
+        "        return output + large * self.seldom(x) if bool(large.any()) else output\n"
+    )
+    bench.write_data(train=40, validation=10)
+    rows = dict(np.load(bench.folder / "train.npz"))
+    # The two samples that are tried out.
+    rows["x"][:2, 0] = 6.0
+    np.savez(bench.folder / "train.npz", **rows)
+    changes = {"dataConfig": {"batchSize": 15}, "trainingConfig": {"epochs": 2, "optimizer": "SGD"}}
+    one = bench.train("one", **changes)
+    assignment, channel = bench.assignment("two", TWO, **changes), Channel()
+    assert train(assignment, channel, Stop()).state == "succeeded"
+    weights = newest_weights(assignment)
+    assert weights.keys() == one.weights().keys()
+    for name, tensor in one.weights().items():
+        assert np.abs(tensor - weights[name]).max() <= 1e-6, name
+    (warned,) = (data for data in channel.said if data.event_type == "alert")
+    assert warned.code == "unused_parameters"
+    assert "seldom.weight, seldom.bias" in warned.message
+    assert not [line for line in events(assignment) if line["data"].get("code") == "batch_norm_per_rank"]

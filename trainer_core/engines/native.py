@@ -1,11 +1,13 @@
 """The native engine: the PyTorch loop, in this process or in one for each device."""
 
+import os
 from pathlib import Path
 
 import torch
 
 from schemas.assignment import EVENTS_FILE, Assignment
 from schemas.result import Artifact
+from trainer_core.arguments import invalid
 from trainer_core.channel import Channel, FileChannel
 from trainer_core.checkpoints.artifacts import weights, write_preprocessing
 from trainer_core.failure import Failure
@@ -13,6 +15,7 @@ from trainer_core.loop.assemble import assemble
 from trainer_core.loop.forward import telling_out_of_memory
 from trainer_core.loop.limits import narrowed, quickened
 from trainer_core.loop.material import Material, Surroundings, load, size_up
+from trainer_core.loop.precision import build_precision
 from trainer_core.loop.preparing.summary import write_summary
 from trainer_core.loop.ranks import Group, Ranks
 from trainer_core.loop.recovery.restart import PassLimits, restarting
@@ -39,13 +42,32 @@ def train(assignment: Assignment, channel: Channel, stop: Stop) -> Ending:
 
 def train_rank(assignment: Assignment, limits: PassLimits, stop: Stop) -> Ending:
     """Train as one of several processes, each with its own device; the first one speaks."""
-    ranks = Group.join(assignment.devices)
+    ranks = _join(assignment, limits)
     channel = FileChannel(Path(assignment.attempt_folder) / EVENTS_FILE) if ranks.first else Channel()
     try:
         return _train(Surroundings(assignment, ranks.device, ranks, channel, stop, limits))
     finally:
         ranks.close()
         channel.close()
+
+
+def _join(assignment: Assignment, limits: PassLimits) -> Group:
+    """This process as one of the run's ranks."""
+    training, devices = assignment.request.training_config, assignment.devices
+    if training.strategy != "fsdp":
+        searches = limits.dynamic or training.find_unused_parameters == "on"
+        return Group(devices, training.sync_batch_norm, searches)
+    # Torch's module for it takes a while to import.
+    from trainer_core.loop.strategies.sharded_group import ShardedGroup
+
+    precision = build_precision(training, torch.device(devices[int(os.environ["RANK"])]))
+    if precision.scaled:
+        raise invalid(
+            "/trainingConfig/precision",
+            f"FSDP trains in fp32 or bf16, and this run's precision is {precision.name}: {precision.reason}.",
+            next_move='Set trainingConfig.precision to "fp32", or strategy to "ddp".',
+        )
+    return ShardedGroup(devices, torch.bfloat16 if precision.name == "bf16" else None, training.sync_batch_norm)
 
 
 def _train(around: Surroundings) -> Ending:

@@ -3,16 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
-from torch import nn
-
 from schemas.events import Alert, ModelLoaded, RunResolved
 from trainer_core.loop.material import Material, Sizes, Surroundings
 from trainer_core.loop.optimizers import default_weight_decay
 from trainer_core.loop.preparing.compiling import Compilation
 from trainer_core.loop.schedules import Schedule
+from trainer_core.loop.strategies.synced_norm import sees_one_rank
 from trainer_core.resolved import Unsaid, fill_in, idle_alerts
-
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def announce(
@@ -35,7 +32,7 @@ def announce(
     channel.emit(material.data.described())
     channel.emit(
         ModelLoaded(
-            name=type(model).__name__,
+            name=material.name,
             parameters=material.parameters,
             trainable_parameters=sum(item.numel() for item in model.parameters() if item.requires_grad),
             sha256=material.model_file.sha256,
@@ -66,7 +63,7 @@ def _choices(
         "/trainingConfig/loss": Unsaid(material.loss.name) if material.loss.is_own else material.loss.name,
         "/trainingConfig/metrics": list(material.metrics),
         "/trainingConfig/devices": world,
-        "/trainingConfig/strategy": "ddp" if world > 1 else "single",
+        "/trainingConfig/strategy": around.ranks.strategy,
         "/resources/threads": sizes.threads,
     }
 
@@ -77,11 +74,14 @@ def _notices(around: Surroundings, material: Material) -> Iterator[Alert]:
     if (training.mixed_precision or training.precision == "auto") and precision.name == "fp32":
         message = f"Mixed precision was asked for, and this run computes in fp32: {precision.reason}."
         yield Alert(code="precision_fp32", level="info", message=message)
-    if around.ranks.world > 1 and any(isinstance(module, _BATCH_NORMS) for module in material.model.modules()):
+    alone = around.ranks.world > 1 and sees_one_rank(material.model, training.sync_batch_norm)
+    if alone:
         yield Alert(
             code="batch_norm_per_rank",
             level="warning",
-            message=f"Batch normalisation sees one rank's share of a batch, a {around.ranks.world}th of it: the result "
-            "differs from that of one device.",
-            remedy="Use group or layer normalisation, or a batchSize that gives each rank enough samples.",
+            message=f"Batch normalisation ({alone[0]}) sees one rank's share of a batch, a {around.ranks.world}th of it: the "
+            "result differs from that of one device.",
+            remedy="Leave trainingConfig.syncBatchNorm on, and let the model use torch's own BatchNorm classes."
+            if training.sync_batch_norm
+            else "Set trainingConfig.syncBatchNorm to true, or use group or layer normalisation.",
         )

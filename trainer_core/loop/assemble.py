@@ -11,6 +11,7 @@ from trainer_core.data.samples import Samples
 from trainer_core.epochs.best import Best, build_best
 from trainer_core.epochs.curve import Curve
 from trainer_core.epochs.early_stopping import build_early_stopping
+from trainer_core.failure import Failure
 from trainer_core.loop import randomness
 from trainer_core.loop.announcing import announce
 from trainer_core.loop.averaging import build_averaging
@@ -19,7 +20,6 @@ from trainer_core.loop.clipping import build_clipping
 from trainer_core.loop.divergence import Examiner
 from trainer_core.loop.evaluation import Evaluation, NoEvaluation
 from trainer_core.loop.finite import build_gate
-from trainer_core.loop.gradients import Gradients
 from trainer_core.loop.material import Material, Sizes, Surroundings
 from trainer_core.loop.metrics.metrics import build_figures
 from trainer_core.loop.optimizers import build_optimizer, default_learning_rate
@@ -47,8 +47,10 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
     """Build every part, say what was chosen, and put the run where ``resumeFrom`` left it."""
     request, training, data = around.request, around.request.training_config, material.data
     device, ranks, model, precision = around.device, around.ranks, material.model, material.precision
+    ranks.prepare(model)
     learning_rate = training.learning_rate or default_learning_rate(training, material.parameters)
     optimizer = build_optimizer(model, training, learning_rate, device)
+    gradients = ranks.adopt(optimizer)
     ledger = Ledger()
     schedule = LoweredSchedule(build_schedule(training, learning_rate, sizes.length.total_steps), ledger)
     validates = data.validation is not None
@@ -113,13 +115,13 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
     announce(around, material, sizes, schedule, learning_rate, compilation)
     trainer = Trainer(
         model=model,
-        network=ranks.wrap(compilation.network),
+        network=ranks.wrap(compilation.network, lambda: _uses_all(around, material)),
         device=device,
         optimizer=optimizer,
         schedule=schedule,
         schedule_figure=_schedule_figure(request, best, validates),
         precision=precision,
-        gradients=Gradients(model.parameters()),
+        gradients=gradients,
         clipping=build_clipping(training),
         averaging=averaging,
         forward=material.forward,
@@ -147,11 +149,22 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
     return trainer
 
 
+def _uses_all(around: Surroundings, material: Material) -> bool:
+    """Whether a pass of two samples gives every trainable parameter a gradient; not where it fails, which is for the first
+    batch to tell."""
+    samples = material.data.train
+    try:
+        return not Trial(samples, material.forward, min(2, len(samples)), around.device).run(material.model)
+    except Failure:
+        return False
+
+
 def _compilation(around: Surroundings, material: Material, sizes: Sizes, micro_size: int) -> Compilation:
     training, samples = around.request.training_config, material.data.train
     trial = Trial(samples, material.forward, min(micro_size, len(samples)), around.device)
     passes = sizes.length.total_steps * training.gradient_accumulation
-    return compile_network(material.model, training.compile, trial, passes)
+    mode = "off" if around.ranks.strategy == "fsdp" else training.compile
+    return compile_network(material.model, mode, trial, passes)
 
 
 def _batches(around: Surroundings, samples: Samples, sizes: Sizes) -> Batches:
@@ -171,7 +184,7 @@ def _folder(around: Surroundings) -> CheckpointFolder | None:
 def _about(around: Surroundings, material: Material, sizes: Sizes) -> dict[str, str]:
     """What the manifest of a checkpoint says of the run."""
     return {
-        "model": type(material.model).__name__,
+        "model": material.name,
         "modelSha256": material.model_file.sha256,
         "jobId": around.assignment.job_id,
         "threads": str(sizes.threads),

@@ -56,17 +56,21 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class OptimizerBatch:
-    """One rank's share of what one optimizer step learns from. ``samples`` is the number over all ranks."""
+    """One rank's share of what one optimizer step learns from. ``samples`` is the number over all ranks, and
+    ``largest_share`` that of the rank with the most, which takes ``largest_share / size`` passes: so does every other, for
+    ranks may wait for each other in each pass."""
 
     samples: int
     inputs: Any
     targets: Any
     counted: bool
+    largest_share: int = 0
 
     def micro_batches(self, size: int, device: torch.device) -> Iterator[MicroBatch]:
-        """The share in slices of ``size`` samples along the first axis, on ``device``."""
+        """The share in slices of at most ``size`` samples along the first axis, on ``device``."""
         total = count_samples(self.targets)
-        if total <= size:
+        passes = max(math.ceil(total / size), math.ceil(self.largest_share / size))
+        if passes == 1:
             inputs, targets = (
                 map_tensors(lambda tensor: tensor.to(device, non_blocking=True), side)
                 for side in (self.inputs, self.targets)
@@ -74,13 +78,18 @@ class OptimizerBatch:
             yield MicroBatch(inputs, targets, last=True, counted=self.counted)
             return
         self._check_axis(total)
-        for start in range(0, total, size):
-            part = slice(start, start + size)
+        # A share that is smaller by one and fills fewer passes leaves its first a sample short; one that has not enough
+        # samples for all of them takes its last one again, uncounted.
+        short = int(passes * size - total >= size)
+        for number in range(passes):
+            part = slice(max(0, number * size - short), (number + 1) * size - short)
+            spare = part.start >= total or part.stop <= part.start
+            part = slice(total - 1, total) if spare else part
             inputs, targets = (
                 map_tensors(lambda tensor: tensor[part].to(device, non_blocking=True), side)  # noqa: B023
                 for side in (self.inputs, self.targets)
             )
-            yield MicroBatch(inputs, targets, last=start + size >= total, counted=self.counted)
+            yield MicroBatch(inputs, targets, last=number == passes - 1, counted=self.counted and not spare)
 
     def _check_axis(self, total: int) -> None:
         """Raise ``data_invalid`` where the samples do not stand along the first axis of every tensor: slices would mix them."""
@@ -111,7 +120,8 @@ class Batches:
         parts = [share if len(share) else indices[:1] for share, indices in zip(shares, whole, strict=True)]
         fetched = self._source.fetch(parts, epoch)
         for indices, share, (inputs, targets) in zip(whole, shares, fetched, strict=True):
-            yield OptimizerBatch(len(indices), inputs, targets, counted=len(share) > 0)
+            largest = math.ceil(len(indices) / self._ranks.world)
+            yield OptimizerBatch(len(indices), inputs, targets, counted=len(share) > 0, largest_share=largest)
 
     def close(self) -> None:
         """End the loader's processes."""

@@ -1,5 +1,6 @@
 """The figures of held-out samples: sums and counts of whole batches, each sample once."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -35,7 +36,8 @@ class Evaluation(NoEvaluation):
     """Evaluates ``samples`` held-out samples, ``batch_size`` to a pass.
 
     Whole batches are dealt to the ranks in turn. So every pass sees the samples that it would see in one process, and the
-    sums, kept in float64, do not depend on the number of ranks.
+    sums, kept in float64, do not depend on the number of ranks. Where a pass of one rank waits for one of each other, those
+    with fewer passes take spare ones, which are not counted.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Evaluation(NoEvaluation):
     ) -> None:
         parts = [np.arange(start, min(start + batch_size, samples)) for start in range(0, samples, batch_size)]
         self._parts = parts[ranks.index :: ranks.world]
+        self._spare = [parts[0][:1]] * (ranks.most(len(self._parts)) - len(self._parts))
         self._source = source
         self._forward = forward
         self._figures = figures
@@ -68,10 +71,11 @@ class Evaluation(NoEvaluation):
         self._ranks.share_buffers(model)
         self._figures.reset()
         with torch.no_grad(), evaluating(model):
-            for inputs, targets in self._source.fetch(self._parts, 0):
-                if self._stop.requested:
+            fetched = self._source.fetch(self._parts + self._spare, 0)
+            for number, (inputs, targets) in enumerate(fetched):
+                if self._ranks.most(self._stop.requested):
                     break
-                self._observe(model, inputs, targets)
+                self._observe(model, inputs, targets, counted=number < len(self._parts))
         if self._ranks.any(self._stop.requested):
             return None
         self._figures.merge(self._ranks)
@@ -79,10 +83,13 @@ class Evaluation(NoEvaluation):
         self.omitted = self._figures.omitted
         return figures
 
-    def _observe(self, model: nn.Module, inputs: object, targets: object) -> None:
+    def _observe(self, model: nn.Module, inputs: object, targets: object, counted: bool) -> None:
         """Count a batch: in one pass or, where memory is short, in several."""
         total, done = count_samples(targets), 0
-        while done < total:
+        passes = math.ceil(total / self._at_once(total)) if counted else 0
+        for _ in range(self._ranks.most(passes) - passes):
+            self._pass(model, _from(total - 1, inputs, targets))
+        while counted and done < total:
             self._moment.take()
             rest = _from(done, inputs, targets)
             piece, passed = self._memory.attempt(lambda: self._pass(model, rest))  # noqa: B023

@@ -63,10 +63,11 @@ class Surroundings:
 @dataclass(frozen=True)
 class Material:
     """What the loop works on, from the user's files, the forward pass through it that was tried out, and the ``metrics`` that
-    it is measured by. ``preparation`` says what was done to the model."""
+    it is measured by. ``preparation`` says what was done to the model, whose class has the ``name``."""
 
     model_file: ModelFile
     model: nn.Module
+    name: str
     data: Data
     loss: Loss
     precision: Precision
@@ -113,7 +114,7 @@ def load(around: Surroundings) -> Material:
         try_out(model, data, forward, around.device)
     with running(model_file.path, "model_invalid", "reading the model's state_dict()"):
         check_can_be_kept(model.state_dict())
-    return Material(model_file, model, data, loss, precision, forward, metrics, preparation)
+    return Material(model_file, model, type(model).__name__, data, loss, precision, forward, metrics, preparation)
 
 
 def make_ready(model: nn.Module, path: Path, device: torch.device) -> None:

@@ -58,7 +58,8 @@ class RunState:
         state["trainingFigures"] = self._training_figures()
         random = self.ranks.gather(randomness.capture(self.device))
         about = self.about | {"weights": "trained" if evaluated is self.model else self.averaging.name}
-        return Snapshot(evaluated.state_dict(), self.optimizer.state_dict(), state, random, about)
+        model, optimizer = self.ranks.whole_model(evaluated), self.ranks.whole_optimizer(self.optimizer)
+        return Snapshot(model, optimizer, state, random, about)
 
     def _training_figures(self) -> dict[str, Tensor]:
         """The running figures of all ranks. Merged they are kept by the first rank, so that their total stays what it is."""
@@ -72,7 +73,7 @@ class RunState:
         """Put everything back. Raises Failure ``checkpoint_incompatible`` for a checkpoint of another model."""
         check_model(self.model, snapshot)
         try:
-            self.model.load_state_dict(snapshot.model)
+            self.ranks.load_model(self.model, snapshot.model)
         except RuntimeError as error:
             raise Failure(
                 "checkpoint_incompatible",
@@ -80,7 +81,7 @@ class RunState:
                 place=Place(path=str(snapshot.path), pointer="/checkpointConfig/resumeFrom"),
                 detail=str(error),
             ) from error
-        _restore_optimizer(self.optimizer, snapshot)
+        _restore_optimizer(self.optimizer, snapshot, self.ranks)
         self.averaging.restore(snapshot.state["averaging"])
         for name, part in self.parts.items():
             part.restore(snapshot.state[name])
@@ -111,7 +112,7 @@ def _shapes(state_dict: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in state_dict.items() if isinstance(value, Tensor)}
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, snapshot: Snapshot) -> None:
+def _restore_optimizer(optimizer: torch.optim.Optimizer, snapshot: Snapshot, ranks: Ranks) -> None:
     """Put the optimizer's state back; its rates and hyperparameters stay those of this request."""
     here = optimizer.state_dict()["param_groups"]
     there = snapshot.optimizer["param_groups"]
@@ -129,7 +130,7 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, snapshot: Snapshot) -> 
             next_move=f"Resume with {move} of the run that wrote the checkpoint, or drop resumeFrom.",
             place=Place(path=str(snapshot.path), pointer="/checkpointConfig/resumeFrom"),
         )
-    optimizer.load_state_dict({"state": snapshot.optimizer["state"], "param_groups": here})
+    ranks.load_optimizer(optimizer, {"state": snapshot.optimizer["state"], "param_groups": here})
 
 
 def _members(groups: list[dict[str, Any]]) -> list[list[str]]:

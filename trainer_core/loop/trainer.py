@@ -1,7 +1,6 @@
 """The loop: run, epoch, step, micro-batch. It constructs nothing and decides nothing; it does what its parts say."""
 
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -163,7 +162,7 @@ class Trainer:
         """Forward and backward over the micro-batches; the totals over all ranks, and whether any was asked to stop."""
         parts: list[Totals] = []
         for micro in batch.micro_batches(self.memory.size, self.device):
-            with nullcontext() if micro.last else self.ranks.accumulate(self.network):
+            with self.ranks.passing(self.network, micro.last):
                 parts.append(self.micro_batch(micro, self.ranks.world / batch.samples))
         return self.ranks.total(Totals.of(parts), self.stop.requested)
 

@@ -65,7 +65,7 @@ def recompute_activations(model: nn.Module, wanted: bool | Sequence[str]) -> lis
 
     Raises Failure ``input_invalid`` for a pattern that fits no module.
     """
-    repeated = _repeated(model) if wanted is True else ()
+    repeated = repeated_blocks(model) if wanted is True else ()
     blocks = dict(repeated) if isinstance(wanted, bool) else _named(model, wanted)
     for block in blocks.values():
         forward: Callable[..., Any] = Recomputed(block)
@@ -92,7 +92,7 @@ def alerts_of(wanted: bool | Sequence[str], blocks: Sequence[str]) -> list[Alert
     return [Alert(code="activations_recomputed", level="info", message=message, evidence={"blocks": list(blocks[:20])})]
 
 
-def _repeated(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+def repeated_blocks(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     """The outermost blocks below ``module``: transformer layers, and what stands with others of its kind in a list or
     sequence and has modules of its own."""
     in_container = isinstance(module, _CONTAINERS)
@@ -101,7 +101,7 @@ def _repeated(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Mod
         if is_block and not isinstance(child, torch.jit.ScriptModule):
             yield prefix + name, child
         else:
-            yield from _repeated(child, f"{prefix}{name}.")
+            yield from repeated_blocks(child, f"{prefix}{name}.")
 
 
 def _is_block(child: nn.Module) -> bool:

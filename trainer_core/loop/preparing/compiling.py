@@ -101,8 +101,8 @@ class Trial:
     size: int
     device: torch.device
 
-    def run(self, network: nn.Module) -> None:
-        """Take it once. Raises Failure for whatever goes wrong."""
+    def run(self, network: nn.Module) -> list[str]:
+        """Take it once; the trainable parameters that got no gradient, by name. Raises Failure for whatever goes wrong."""
         inputs, targets = (
             map_tensors(lambda tensor: tensor.to(self.device), side)
             for side in as_tensors(self.samples.take(np.arange(self.size)))
@@ -110,6 +110,8 @@ class Trial:
         try:
             with untouched(self.device), keeping_buffers(network):
                 self.forward.backward(self.forward(network, inputs, targets).loss_sum)
+            trained = (item for item in network.named_parameters() if item[1].requires_grad)
+            return [name for name, parameter in trained if parameter.grad is None]
         finally:
             network.zero_grad(set_to_none=True)
 

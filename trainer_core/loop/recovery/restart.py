@@ -1,4 +1,4 @@
-"""Ranks that start again together, with fewer samples to a pass, from their newest checkpoint."""
+"""Ranks that start again together, from their newest checkpoint, with what an earlier start has found out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,10 +16,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class PassLimits:
-    """Samples to a pass that an earlier start of the run found to fit; None while nothing is known."""
+    """Samples to a pass that an earlier start of the run found to fit; None while nothing is known. ``dynamic``: a pass was
+    seen that gave not every parameter a gradient."""
 
     micro_batch: int | None = None
     evaluation_batch: int | None = None
+    dynamic: bool = False
 
 
 class Restart(Failure):
@@ -37,24 +39,47 @@ def _restore(document: str) -> Restart:
     return Restart(RecoveryMade.model_validate_json(document))
 
 
+class UnusedParameters(Failure):
+    """Parameters, by name, got no gradient on one of several ranks, though in another pass they did."""
+
+    def __init__(self, names: list[str]) -> None:
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        super().__init__("internal", f"A pass gave no gradient to {shown}, though another pass did.")
+        self.names = names
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return UnusedParameters, (self.names,)
+
+
 def restarting(assignment: Assignment, channel: Channel, launch: Callable[[Assignment, PassLimits], T]) -> T:
-    """What ``launch`` returns, once its ranks have enough memory: after each Restart they go on from the run's newest
-    checkpoint; where there is none, from where they began."""
+    """What ``launch`` returns, once its ranks have enough memory, and know that not every pass uses every parameter: after
+    each Restart they go on from the run's newest checkpoint; where there is none, from where they began."""
     limits = PassLimits()
     while True:
         try:
             return launch(assignment, limits)
         except Restart as restart:
-            entry = restart.entry
-        limits = replace(
-            limits,
-            micro_batch=entry.after.get("microBatch", limits.micro_batch),
-            evaluation_batch=entry.after.get("evaluationBatch", limits.evaluation_batch),
-        )
-        channel.emit(entry)
-        if not entry.equivalent:
-            channel.warn("batch_norm_smaller_batches", entry.reason, remedy="Use group or layer normalisation.")
+            limits = _lowered(limits, restart.entry, channel)
+        except UnusedParameters as unused:
+            limits = replace(limits, dynamic=True)
+            channel.warn(
+                "unused_parameters",
+                f"{unused.error.message} All ranks start again, and look for such parameters in every step.",
+                remedy='Set trainingConfig.findUnusedParameters to "on".',
+            )
         assignment = _going_on(assignment, channel)
+
+
+def _lowered(limits: PassLimits, entry: RecoveryMade, channel: Channel) -> PassLimits:
+    """Limits with those of ``entry``, which is said."""
+    channel.emit(entry)
+    if not entry.equivalent:
+        channel.warn("batch_norm_smaller_batches", entry.reason, remedy="Use group or layer normalisation.")
+    return replace(
+        limits,
+        micro_batch=entry.after.get("microBatch", limits.micro_batch),
+        evaluation_batch=entry.after.get("evaluationBatch", limits.evaluation_batch),
+    )
 
 
 def _going_on(assignment: Assignment, channel: Channel) -> Assignment:

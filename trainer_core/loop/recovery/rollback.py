@@ -75,11 +75,16 @@ def _bytes(value: object) -> int:
     return value.numel() * value.element_size() if isinstance(value, Tensor) else 0
 
 
+def _on_host(tensor: Tensor) -> Tensor:
+    """A copy; of a tensor that another rank holds there is only the shape."""
+    return tensor if tensor.is_meta else tensor.detach().to("cpu", copy=True)
+
+
 def _copied(snapshot: Snapshot) -> Snapshot:
     """One that later steps do not change."""
     with torch.no_grad():
         model = {
-            name: value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else copy.deepcopy(value)
+            name: _on_host(value) if isinstance(value, Tensor) else copy.deepcopy(value)
             for name, value in snapshot.model.items()
         }
     # Not its parameters, which the optimizer's own groups do not hold either: there are only their numbers and names.

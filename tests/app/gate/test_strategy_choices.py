@@ -1,0 +1,41 @@
+"""What does not go with a way to train on several devices is refused, with a fix that the gate takes."""
+
+from typing import Any
+
+import pytest
+
+from app.gate.gate import Gate
+from app.settings import Settings
+from tests.app.workspace import changed, make_workspace
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    workspace = make_workspace(tmp_path_factory.mktemp("workspace"))
+    return Gate(Settings(home=workspace.parent / "home", workspace=workspace))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("weightAveraging", {"method": "ema"}),
+        ("compile", "on"),
+        ("precision", "fp16"),
+        ("optimizer", "Muon"),
+        ("optimizer", "adafactor"),
+    ],
+)
+def test_what_fsdp_cannot_do_is_refused_with_a_fix(gate: Gate, key: str, value: Any):
+    document = changed("trainingConfig", {"strategy": "fsdp", "devices": 2, key: value})
+    found = gate.examine(document, "schema")
+    assert [(error.pointer, error.code) for error in found.errors] == [(f"/trainingConfig/{key}", "conflict")]
+    assert found.suggested_input is not None
+    assert gate.examine(found.suggested_input, "schema").errors == []
+    # It is FSDP that refuses.
+    assert gate.examine(changed("trainingConfig", {"devices": 2, key: value}), "schema").errors == []
+
+
+@pytest.mark.parametrize("word", ["FSDP2", "fully_shard", "FullyShardedDataParallel"])
+def test_other_words_for_it_lead_to_it(gate: Gate, word: str):
+    found = gate.examine(changed("trainingConfig", {"strategy": word, "devices": 2}), "schema")
+    assert [error.suggestion for error in found.errors] == ["fsdp"]
