@@ -182,6 +182,7 @@ class Group(Ranks):
     def sum(self, tensors: Iterable[Tensor]) -> None:
         for tensor in tensors:
             dist.all_reduce(tensor)
+            note_written(tensor)
 
     def gather(self, thing: Any) -> list[Any]:
         things: list[Any] = [None] * self.world
@@ -191,6 +192,7 @@ class Group(Ranks):
     def share_buffers(self, model: nn.Module) -> None:
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
+            note_written(buffer)
 
     def close(self) -> None:
         dist.destroy_process_group()
@@ -220,6 +222,11 @@ def expecting_gradients(network: nn.Module) -> Iterator[None]:
     ]
     if unused:
         raise UnusedParameters([name.removeprefix("module.") for name in unused])
+
+
+def note_written(tensor: Tensor) -> None:
+    """Count a collective's write, which torch does not: who keeps a copy looks at the count."""
+    torch.autograd.graph.increment_version(tensor)
 
 
 def is_lost_peer(error: BaseException) -> bool:
