@@ -94,12 +94,15 @@ def _of_one_device(request: Request) -> Iterator[Idle]:
     strategy = _look(request, "/trainingConfig/strategy")
     if _look(request, "/trainingConfig/devices") in (None, 1):
         reason = "trainingConfig.devices above 1; a run on one device has no peers"
-        if strategy in ("ddp", "fsdp"):
+        if strategy in ("ddp", "fsdp", "dp"):
             yield Idle("/trainingConfig/strategy", f"{strategy} wants {reason}")
         for name in ("findUnusedParameters", "syncBatchNorm"):
             yield Idle(f"/trainingConfig/{name}", f"it wants {reason}")
-    elif strategy == "fsdp":
-        yield Idle("/trainingConfig/findUnusedParameters", "it is for ddp, and trainingConfig.strategy is fsdp")
+        return
+    if strategy in ("fsdp", "dp"):
+        yield Idle("/trainingConfig/findUnusedParameters", f"it is for ddp, and trainingConfig.strategy is {strategy}")
+    if strategy == "dp":
+        yield Idle("/trainingConfig/syncBatchNorm", "DataParallel has no such thing; ddp and fsdp do")
 
 
 def _of_store(request: Request, tracked: bool) -> Iterator[Idle]:

@@ -141,9 +141,9 @@ class TrainingConfig(Document):
         ),
     ] = False
     strategy: Annotated[
-        Literal["auto", "single", "ddp", "fsdp"],
+        Literal["auto", "single", "ddp", "fsdp", "dp"],
         Field(
-            description="ddp: each device has the whole model; fsdp: each has a part of weights, gradients and the optimizer's state (FSDP2); auto: ddp when more than one device is used."
+            description="ddp: each device has the whole model; fsdp: each has a part of weights, gradients and the optimizer's state (FSDP2); dp: DataParallel, one process with several GPUs, slower than ddp; auto: ddp when more than one device is used."
         ),
     ] = "auto"
     find_unused_parameters: Annotated[
@@ -163,7 +163,7 @@ class TrainingConfig(Document):
         Field(
             ge=1,
             le=1024,
-            description="Devices, one process each; absent: 1. The result does not depend on it, but for batch normalisation.",
+            description="Devices, one process each (but for dp); absent: 1. The result does not depend on it, but for batch normalisation.",
         ),
     ] = None
     report_every_seconds: Annotated[

@@ -19,6 +19,7 @@ from app.gate.raw_json import MalformedJson, read_json
 from app.gate.request_errors import MAX_ERRORS, named, wrong
 from app.gate.request_schema import without_nulls
 from app.gate.schema_errors import schema_errors
+from app.gate.strategy_choices import gpu_errors
 from app.problems import Refusal
 from app.settings import Settings
 from schemas.data import FORMATS, DataFormat
@@ -105,6 +106,7 @@ class Gate:
         places = {error.pointer for error in devices}
         errors = [error for error in schema_errors(given) if error.pointer not in places]
         errors += [*choice_errors(given), *devices]
+        errors += [] if _gpus(self._settings) else gpu_errors(given)
         errors = [*errors, *(paths.errors if paths else [])]
         if paths and paths.source and paths.source.has_loss and paths.engine == "native":
             errors += own_loss_errors(given)
@@ -157,8 +159,11 @@ def _as_said(document: dict[str, Any]) -> tuple[EngineName | None, DataFormat | 
 
 def device_limit(settings: Settings) -> int:
     """Devices a job of this service can have: its GPUs; without GPUs, a process for each core, and always two."""
-    gpus = [device for device in settings.devices if device != "cpu"]
-    return len(gpus) or max(2, os.cpu_count() or 1)
+    return len(_gpus(settings)) or max(2, os.cpu_count() or 1)
+
+
+def _gpus(settings: Settings) -> list[str]:
+    return [device for device in settings.devices if device != "cpu"]
 
 
 def refusal(found: Examined) -> Refusal:

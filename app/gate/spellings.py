@@ -110,7 +110,7 @@ _VALUES: dict[str, dict[str, str]] = {
     | dict.fromkeys(("maximize", "maximum", "higher"), "max"),
     "task": dict.fromkeys(("multiclass", "classify", "multiclassclassification"), "classification")
     | {"binaryclassification": "binary", "regress": "regression"},
-    "strategy": {"distributed": "ddp", "distributeddataparallel": "ddp", "dp": "ddp", "dataparallel": "ddp"}
+    "strategy": {"distributed": "ddp", "distributeddataparallel": "ddp", "dataparallel": "dp"}
     | dict.fromkeys(("none", "one"), "single")
     | dict.fromkeys(("fsdp2", "fullyshard", "fullysharded", "fullyshardeddataparallel", "zero3", "sharded"), "fsdp"),
     "splitMethod": {"stratify": "stratified", "shuffle": "random"},

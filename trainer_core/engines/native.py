@@ -20,6 +20,7 @@ from trainer_core.loop.preparing.summary import write_summary
 from trainer_core.loop.ranks import Group, Ranks
 from trainer_core.loop.recovery.restart import PassLimits, restarting
 from trainer_core.loop.saving import Saving
+from trainer_core.loop.strategies.replicas import Replicas
 from trainer_core.registry import Ending
 from trainer_core.stop import Stop
 
@@ -29,8 +30,10 @@ def train(assignment: Assignment, channel: Channel, stop: Stop) -> Ending:
     assignment = quickened(assignment)
     for name in assignment.devices:
         _check_device(name)
-    if len(assignment.devices) == 1 or assignment.request.training_config.strategy == "single":
-        return _train(Surroundings(assignment, torch.device(assignment.devices[0]), Ranks(), channel, stop))
+    strategy, devices = assignment.request.training_config.strategy, assignment.devices
+    if len(devices) == 1 or strategy in ("single", "dp"):
+        ranks = Replicas(devices) if strategy == "dp" and len(devices) > 1 else Ranks()
+        return _train(Surroundings(assignment, torch.device(devices[0]), ranks, channel, stop))
     # Torch's launcher is of no use to a run on one device, which need not pay for its import.
     from trainer_core.launch import launch
 

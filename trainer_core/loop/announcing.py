@@ -47,7 +47,7 @@ def _choices(
     around: Surroundings, material: Material, sizes: Sizes, schedule: Schedule, learning_rate: float
 ) -> dict[str, Any]:
     """What the request may have left open, by JSON pointer."""
-    training, world = around.request.training_config, around.ranks.world
+    training = around.request.training_config
     return {
         "/engine": "native",
         "/dataConfig/batchSize": sizes.batch_size,
@@ -62,7 +62,7 @@ def _choices(
         "/trainingConfig/task": material.data.task,
         "/trainingConfig/loss": Unsaid(material.loss.name) if material.loss.is_own else material.loss.name,
         "/trainingConfig/metrics": list(material.metrics),
-        "/trainingConfig/devices": world,
+        "/trainingConfig/devices": around.ranks.devices,
         "/trainingConfig/strategy": around.ranks.strategy,
         "/resources/threads": sizes.threads,
     }
@@ -74,14 +74,15 @@ def _notices(around: Surroundings, material: Material) -> Iterator[Alert]:
     if (training.mixed_precision or training.precision == "auto") and precision.name == "fp32":
         message = f"Mixed precision was asked for, and this run computes in fp32: {precision.reason}."
         yield Alert(code="precision_fp32", level="info", message=message)
-    alone = around.ranks.world > 1 and sees_one_rank(material.model, training.sync_batch_norm)
+    shares, synced = around.ranks.devices, training.sync_batch_norm and around.ranks.strategy != "dp"
+    alone = shares > 1 and sees_one_rank(material.model, synced)
     if alone:
         yield Alert(
             code="batch_norm_per_rank",
             level="warning",
-            message=f"Batch normalisation ({alone[0]}) sees one rank's share of a batch, a {around.ranks.world}th of it: the "
-            "result differs from that of one device.",
-            remedy="Leave trainingConfig.syncBatchNorm on, and let the model use torch's own BatchNorm classes."
-            if training.sync_batch_norm
-            else "Set trainingConfig.syncBatchNorm to true, or use group or layer normalisation.",
+            message=f"Batch normalisation ({alone[0]}) sees one device's share of a batch, a {shares}th of it: the result "
+            "differs from that of one device.",
+            remedy="Let the model use torch's own BatchNorm classes, or group or layer normalisation."
+            if synced
+            else "Train with ddp or fsdp and trainingConfig.syncBatchNorm on, or use group or layer normalisation.",
         )

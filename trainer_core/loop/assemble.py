@@ -163,7 +163,7 @@ def _compilation(around: Surroundings, material: Material, sizes: Sizes, micro_s
     training, samples = around.request.training_config, material.data.train
     trial = Trial(samples, material.forward, min(micro_size, len(samples)), around.device)
     passes = sizes.length.total_steps * training.gradient_accumulation
-    mode = "off" if around.ranks.strategy == "fsdp" else training.compile
+    mode = "off" if around.ranks.strategy in ("fsdp", "dp") else training.compile
     return compile_network(material.model, mode, trial, passes)
 
 

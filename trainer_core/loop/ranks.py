@@ -46,6 +46,7 @@ class Ranks:
 
     index = 0
     world = 1
+    devices = 1
     strategy = "single"
 
     @property
@@ -136,7 +137,7 @@ class Group(Ranks):
             torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // len(devices)))
         dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo", timeout=_TIMEOUT)
         self.index = dist.get_rank()
-        self.world = dist.get_world_size()
+        self.world = self.devices = dist.get_world_size()
         self._synced = synced
         self._searches = searches
         self._vote = Vote(self.device)

@@ -1,5 +1,6 @@
 """What does not go with a way to train on several devices is refused, with a fix that the gate takes."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,25 @@ def test_what_fsdp_cannot_do_is_refused_with_a_fix(gate: Gate, key: str, value: 
     assert gate.examine(found.suggested_input, "schema").errors == []
     # It is FSDP that refuses.
     assert gate.examine(changed("trainingConfig", {"devices": 2, key: value}), "schema").errors == []
+
+
+@pytest.mark.parametrize(("key", "value"), [("compile", "on"), ("gradientCheckpointing", True)])
+def test_what_dp_cannot_do_is_refused_with_a_fix(gate: Gate, key: str, value: Any):
+    given = {"strategy": "dp", "devices": 2, key: value}
+    found = gate.examine(changed("trainingConfig", given), "schema")
+    places = {error.pointer for error in found.errors}
+    # This service has no GPU.
+    assert places == {"/trainingConfig/strategy", f"/trainingConfig/{key}"}
+    assert found.suggested_input is not None
+    assert gate.examine(found.suggested_input, "schema").errors == []
+
+
+def test_dp_wants_gpus(gate: Gate, tmp_path: Path):
+    with_gpus = Gate(Settings(home=tmp_path, workspace=tmp_path, devices=["cuda:0", "cuda:1"]))
+    document = changed("trainingConfig", {"strategy": "dp", "devices": 2})
+    assert with_gpus.examine(document, "schema").errors == []
+    (error,) = gate.examine(document, "schema").errors
+    assert (error.pointer, error.suggestion) == ("/trainingConfig/strategy", "auto")
 
 
 @pytest.mark.parametrize("word", ["FSDP2", "fully_shard", "FullyShardedDataParallel"])
