@@ -1,4 +1,4 @@
-.PHONY: install demo test bench calibrate check format lint types contracts schemas clean help
+.PHONY: install demo test bench peers calibrate check format lint types contracts schemas clean help
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
@@ -19,8 +19,13 @@ install: $(STAMP)  ## make .venv with everything a developer needs
 demo: $(STAMP)  ## start the service, train on real digits, print the payload
 	@$(BIN)/pytorch-trainer demo
 
-bench: $(STAMP)  ## time the loop beside hand-written ones
-	@$(BIN)/python benchmarks/small_table.py
+bench: $(STAMP)  ## time the loop beside hand-written ones, and beside the peers that are installed
+	@$(or $(wildcard .venv-peers/bin/python),$(BIN)/python) benchmarks/small_table.py
+
+peers: $(STAMP)  ## install the peers of the benchmark beside the project's environment, which stays as it is
+	@$(BIN)/python -m venv .venv-peers
+	@$(BIN)/python -c "import sysconfig as s; print(s.get_path('purelib'))" > $$(ls -d .venv-peers/lib/python*/site-packages)/project.pth
+	@.venv-peers/bin/pip install --quiet -c constraints.txt -r benchmarks/requirements.txt
 
 calibrate: $(STAMP)  ## measure how often the alerts are wrong, and how often they miss
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/alerts.py

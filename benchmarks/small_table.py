@@ -1,27 +1,37 @@
-"""A small model over a table, trained by us and by two hand-written loops, each in a process of its own, in turn.
+"""A small model over a table, trained by us, by two hand-written loops and by peers, each in a process of its own, in turn.
 
 50,000 x 20 made numbers, an MLP 20-64-64-2, batch 64, AdamW, 3 epochs with validation, one thread. Ours runs with events,
-checkpoints, clipping and the gate against non-finite gradients on. Prints one row per loop: ``python benchmarks/small_table.py``.
+monitors, checkpoints, clipping, recovery and the gate against non-finite gradients on. ``make bench`` prints one row per loop
+and writes them into docs/performance.md; the row of a peer that is not installed stays empty (``make peers``).
 """
 
 import json
+import os
 import platform
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from datetime import date
+from importlib import metadata
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 ROOT = Path(__file__).parents[1]
 ROUNDS, EPOCHS, BATCH, ROWS = 5, 3, 64, 50_000
-LOOPS = ("DataLoader", "indexed, fused AdamW", "pytorch-trainer")
+BY_HAND = ("hand-written, DataLoader", "hand-written, indexed memory, fused AdamW")
+INDEXED, OURS = BY_HAND[1], "pytorch-trainer"
+LOOPS = (*BY_HAND, OURS, "accelerate", "transformers", "pytorch-lightning")
+DOCUMENT = ROOT / "docs" / "performance.md"
+FROM, TO = "<!-- benchmarks/small_table.py writes from here -->", "<!-- to here -->"
 MODEL = """
 from torch import nn
 
@@ -41,8 +51,8 @@ def write(folder: Path) -> None:
         np.savez(folder / f"{name}.npz", x=x, y=(x @ weights + np.sin(3 * x[:, :2])).argmax(axis=1))
 
 
-def by_hand(folder: Path, indexed: bool) -> tuple[float, float]:
-    """(seconds, validation accuracy) of a plain loop: through a DataLoader, or indexing memory with a fused optimizer."""
+def material(folder: Path) -> tuple[nn.Module, TensorDataset, TensorDataset]:
+    """The model with the weights of seed 0, and both data sets in memory."""
     sys.path.insert(0, str(folder))
     from mlp import build_model
 
@@ -51,7 +61,12 @@ def by_hand(folder: Path, indexed: bool) -> tuple[float, float]:
         TensorDataset(*(torch.from_numpy(array) for array in np.load(folder / f"{name}.npz").values()))
         for name in ("train", "val")
     )
-    model = build_model()
+    return build_model(), train, held_out
+
+
+def by_hand(folder: Path, indexed: bool) -> tuple[float, float]:
+    """(seconds, validation accuracy) of a plain loop: through a DataLoader, or indexing memory with a fused optimizer."""
+    model, train, held_out = material(folder)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=indexed or None)
     began = time.perf_counter()
     for _ in range(EPOCHS):
@@ -116,37 +131,95 @@ def by_us(folder: Path) -> tuple[float, float]:
     return end.seconds, row.val_accuracy or 0.0
 
 
-def main() -> None:
-    """Run the loops in turn and print the table; or, with a loop's name and a folder, run that one."""
+def by_peer(name: str, folder: Path) -> tuple[float, float]:
+    """(seconds, validation accuracy) of another's training loop."""
+    from peers import PEERS
+
+    model, train, held_out = material(folder)
+    return PEERS[name](model, train, held_out)
+
+
+def run(loop: str, folder: Path) -> tuple[float, float]:
+    """(seconds, validation accuracy) of one of ``LOOPS``, in this process."""
     torch.set_num_threads(1)
-    if len(sys.argv) == 3:
-        loop, folder = sys.argv[1], Path(sys.argv[2])
-        print(json.dumps(by_us(folder) if loop == LOOPS[2] else by_hand(folder, indexed=loop == LOOPS[1])))
-        return
-    speeds: dict[str, list[float]] = {loop: [] for loop in LOOPS}
-    accuracies = {}
+    if loop == OURS:
+        return by_us(folder)
+    return by_hand(folder, loop == INDEXED) if loop in BY_HAND else by_peer(loop, folder)
+
+
+def installed(loop: str) -> bool:
+    """Whether ``loop`` can be run here."""
+    return loop in (*BY_HAND, OURS) or bool(list(metadata.distributions(name=loop)))
+
+
+def measure(loops: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
+    """(samples per second, accuracy) of each loop in each round; the rounds take the loops in turn."""
+    found: dict[str, list[tuple[float, float]]] = {loop: [] for loop in loops}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     with tempfile.TemporaryDirectory() as name:
         write(Path(name))
-        for _ in range(ROUNDS):
-            for loop in LOOPS:
-                done = subprocess.run(
-                    [sys.executable, __file__, loop, name],
-                    cwd=ROOT,
-                    env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-                    capture_output=True,
-                    text=True,
-                    check=True,
-                )
-                seconds, accuracies[loop] = json.loads(done.stdout.splitlines()[-1])
-                speeds[loop].append(EPOCHS * ROWS / seconds)
-    first = median(speeds[LOOPS[0]])
-    print(f"Python {platform.python_version()}, torch {torch.__version__}, {platform.machine()}; {ROUNDS} rounds\n")
-    print("| loop | samples/s, median (min, max) | x DataLoader | accuracy |\n|---|---|---|---|")
-    for loop, found in speeds.items():
-        middle = median(found)
-        print(
-            f"| {loop} | {middle:,.0f} ({min(found):,.0f}, {max(found):,.0f}) | {middle / first:.2f} | {accuracies[loop]:.3f} |"
+        for number in range(ROUNDS):
+            for loop in loops:
+                command = [sys.executable, __file__, loop, name]
+                done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+                seconds, accuracy = json.loads(done.stdout.splitlines()[-1])
+                found[loop].append((EPOCHS * ROWS / seconds, accuracy))
+                print(f"round {number + 1}: {loop} {found[loop][-1][0]:,.0f} samples/s", file=sys.stderr)
+    return found
+
+
+def table(found: dict[str, list[tuple[float, float]]]) -> str:
+    """The report, with machine and versions. A ratio is the median over the rounds of two neighbours in one round."""
+    peers = [loop for loop in LOOPS if loop not in (*BY_HAND, OURS) and loop in found]
+    versions = ", ".join([f"torch {torch.__version__}", *(f"{loop} {metadata.version(loop)}" for loop in peers)])
+    lines = [
+        f"{ROUNDS} rounds, {date.today().isoformat()}; {processor()}, {os.cpu_count()} cores; "
+        f"Python {platform.python_version()}, {versions}.",
+        "",
+        "| loop | samples/s, median (min, max) | × DataLoader | ours is faster by | accuracy |",
+        "|---|---|---|---|---|",
+    ]
+    for loop in LOOPS:
+        if loop not in found:
+            lines.append(f"| {loop} | | | | |")
+            continue
+        speeds = [speed for speed, _ in found[loop]]
+        over, under = (
+            median(one / other for one, other in zip(*pair, strict=True))
+            for pair in ((speeds, [s for s, _ in found[LOOPS[0]]]), ([s for s, _ in found[OURS]], speeds))
         )
+        lines.append(
+            f"| {loop} | {median(speeds):,.0f} ({min(speeds):,.0f}, {max(speeds):,.0f}) | {over:.2f} | "
+            f"{under:.2f} | {found[loop][-1][1]:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def processor() -> str:
+    """The CPU's name (Linux: /proc/cpuinfo), or its kind."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def put(report: str) -> None:
+    """Write ``report`` between its marks into docs/performance.md."""
+    before, rest = DOCUMENT.read_text().split(FROM)
+    _, after = rest.split(TO)
+    DOCUMENT.write_text(f"{before}{FROM}\n{report}\n{TO}{after}")
+
+
+def main() -> None:
+    """Run the loops in turn, print the table and put it into docs/performance.md; or, with a loop's name and a folder, run
+    that one."""
+    if len(sys.argv) == 3:
+        print(json.dumps(run(sys.argv[1], Path(sys.argv[2]))))
+        return
+    report = table(measure([loop for loop in LOOPS if installed(loop)]))
+    print(report)
+    put(report)
 
 
 if __name__ == "__main__":
