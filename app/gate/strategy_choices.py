@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from app.gate.patches import Path, look, remove, replace
+from app.gate.patches import Path, look, replace
 from app.gate.request_errors import named, said, wrong
 from schemas.optimizers import find_optimizer
 from schemas.problems import RequestError
@@ -47,23 +47,17 @@ def _several(document: dict[str, Any]) -> Iterator[RequestError]:
         yield _instead_of("single", message)
 
 
-def _conflict(
-    document: dict[str, Any], key: str, strategy: str, reason: str, better: str | bool | None = None
-) -> RequestError:
-    """What stands at ``key`` does not go with ``strategy``; ``better`` does, or to leave it out."""
+def _conflict(document: dict[str, Any], key: str, strategy: str, reason: str, better: str | bool) -> RequestError:
+    """What stands at ``key`` does not go with ``strategy``; ``better`` does."""
     path: Path = ("trainingConfig", key)
     got = look(document, path)
     message = f"{named(path)} is {said(got)}, but strategy is {strategy}: {reason}; or set strategy to ddp."
-    fix = [remove(path)] if better is None else [replace(path, better)]
     suggestion = better if isinstance(better, str) else None
-    return wrong(path, "conflict", message, got=got, suggestion=suggestion, fix=fix)
+    return wrong(path, "conflict", message, got=got, suggestion=suggestion, fix=[replace(path, better)])
 
 
 def _of_fsdp(document: dict[str, Any]) -> Iterator[RequestError]:
     training = look(document, ("trainingConfig",))
-    if training.get("weightAveraging"):
-        reason = "no rank has the whole model, of which an average is a copy"
-        yield _conflict(document, "weightAveraging", "fsdp", reason)
     if training.get("compile") == "on":
         yield _conflict(document, "compile", "fsdp", "a model in shards is not compiled", "off")
     if training.get("precision") == "fp16":

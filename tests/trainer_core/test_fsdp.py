@@ -62,7 +62,7 @@ def said(assignment: Assignment, kind: str) -> list[dict]:
 
 
 def test_sharded_ranks_train_the_model_of_one_and_go_on_from_any_checkpoint(bench):
-    """From one process to two, from two to two and from two to one; with accumulation, uneven shares, a batch that is not
+    """From one process to two, from two to two and from two to one; with accumulation, an average, uneven shares, a batch that is not
     finite, and a last batch of validation that only one rank sees."""
     bench.write_model(MODEL)
     bench.write_data(train=71, validation=17)
@@ -71,7 +71,13 @@ def test_sharded_ranks_train_the_model_of_one_and_go_on_from_any_checkpoint(benc
     np.savez(bench.folder / "train.npz", **rows)
     changes = {
         "dataConfig": {"batchSize": 10, "evalBatchSize": 8},
-        "trainingConfig": {"epochs": 3, "gradientAccumulation": 2, "gradientClipping": 0.5, "strategy": "fsdp"},
+        "trainingConfig": {
+            "epochs": 3,
+            "gradientAccumulation": 2,
+            "gradientClipping": 0.5,
+            "weightAveraging": {"method": "ema"},
+            "strategy": "fsdp",
+        },
         "checkpointConfig": {"saveEverySteps": 1, "keepLast": 99},
     }
 

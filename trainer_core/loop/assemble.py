@@ -47,7 +47,11 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
     """Build every part, say what was chosen, and put the run where ``resumeFrom`` left it."""
     request, training, data = around.request, around.request.training_config, material.data
     device, ranks, model, precision = around.device, around.ranks, material.model, material.precision
-    ranks.prepare(model)
+    batches = _batches(around, data.train, sizes)
+    statistics = Statistics(batches, sizes.length.steps_per_epoch, material.forward, device)
+    averaging = build_averaging(model, training.weight_averaging, training.epochs, statistics.settle)
+    for each in averaging.models():
+        ranks.prepare(each)
     learning_rate = training.learning_rate or default_learning_rate(training, material.parameters)
     optimizer = build_optimizer(model, training, learning_rate, device)
     gradients = ranks.adopt(optimizer)
@@ -57,9 +61,6 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
     best = build_best(request.checkpoint_config, training, validates)
     stopping = build_early_stopping(training, validates)
     figures = build_figures(data.task, device, None, ignore_index=material.loss.ignore_index)
-    batches = _batches(around, data.train, sizes)
-    statistics = Statistics(batches, sizes.length.steps_per_epoch, material.forward, device)
-    averaging = build_averaging(model, training.weight_averaging, training.epochs, statistics.settle)
     position, curve = Position(), Curve()
     watch = watch_network(around.channel, epochs=training.epochs, validates=validates, workers=sizes.workers)
     reporting = Reporting(

@@ -29,6 +29,10 @@ class Averaging:
     def end_epoch(self, epoch: int) -> None:
         """The epoch with index ``epoch`` is trained, and is going to be evaluated."""
 
+    def models(self) -> list[nn.Module]:
+        """All there are: they may be prepared alike for several ranks, until the first step is taken."""
+        return [self._model]
+
     def evaluated(self) -> nn.Module:
         """The model whose weights are the run's result so far, with the buffers that go with them."""
         return self._model
@@ -49,21 +53,26 @@ class Average(Averaging):
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
         self._average = _copied(model)
-        pairs = [
-            (kept, seen)
-            for kept, seen in zip(self._average.parameters(), model.parameters(), strict=True)
-            if seen.requires_grad
-        ]
-        self._kept: list[Tensor] = [kept for kept, _ in pairs]
-        self._seen: list[Tensor] = [seen for _, seen in pairs]
         self._average.requires_grad_(False)
+        self._pairs: tuple[list[Tensor], list[Tensor]] | None = None
         self.updates = 0
+
+    def models(self) -> list[nn.Module]:
+        return [self._model, self._average]
 
     @torch.no_grad()
     def take(self, share: float) -> None:
         """Move the average towards the weights as they are, by ``share`` of the way."""
-        torch._foreach_lerp_(self._kept, self._seen, share)
+        if self._pairs is None:
+            self._pairs = self._pair()
+        torch._foreach_lerp_(*self._pairs, share)
         self.updates += 1
+
+    def _pair(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Weights that are averaged, and those that are trained: only now, for preparing may have put others in their place."""
+        pairs = zip(self._average.parameters(), self._model.parameters(), strict=True)
+        trained = [(kept, seen) for kept, seen in pairs if seen.requires_grad]
+        return [kept for kept, _ in trained], [seen for _, seen in trained]
 
     @torch.no_grad()
     def take_buffers(self) -> None:

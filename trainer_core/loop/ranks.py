@@ -105,13 +105,13 @@ class Ranks:
         """The same of ``optimizer``."""
         return optimizer.state_dict()
 
-    def load_model(self, model: nn.Module, state: dict[str, Any]) -> None:
-        """Give ``model`` the whole ``state``, that of the first rank. Raises RuntimeError as ``load_state_dict`` does."""
-        model.load_state_dict(state)
+    def held_model(self, model: nn.Module, state: dict[str, Any]) -> dict[str, Any]:
+        """What ``model.load_state_dict`` takes of the whole ``state``, that of the first rank. All ranks take part."""
+        return state
 
-    def load_optimizer(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    def held_optimizer(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
         """The same for ``optimizer``."""
-        optimizer.load_state_dict(state)
+        return state
 
     def share_buffers(self, model: nn.Module) -> None:
         """Give every rank the first rank's buffers (running statistics), which are the ones that are saved."""

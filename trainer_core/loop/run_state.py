@@ -53,6 +53,8 @@ class RunState:
         self.ranks.share_buffers(evaluated)
         state = {name: part.state() for name, part in {**self.parts, **self.definition}.items()}
         state["averaging"] = self.averaging.state()
+        if "trained" in state["averaging"]:
+            state["averaging"]["trained"] = self.ranks.whole_model(self.model)
         state["bestPath"] = best_path
         state["optimizer"] = type(self.optimizer).__name__
         state["trainingFigures"] = self._training_figures()
@@ -73,7 +75,7 @@ class RunState:
         """Put everything back. Raises Failure ``checkpoint_incompatible`` for a checkpoint of another model."""
         check_model(self.model, snapshot)
         try:
-            self.ranks.load_model(self.model, snapshot.model)
+            self.model.load_state_dict(self.ranks.held_model(self.model, snapshot.model))
         except RuntimeError as error:
             raise Failure(
                 "checkpoint_incompatible",
@@ -82,7 +84,10 @@ class RunState:
                 detail=str(error),
             ) from error
         _restore_optimizer(self.optimizer, snapshot, self.ranks)
-        self.averaging.restore(snapshot.state["averaging"])
+        averaging = dict(snapshot.state["averaging"])
+        if "trained" in averaging:
+            averaging["trained"] = self.ranks.held_model(self.model, averaging["trained"])
+        self.averaging.restore(averaging)
         for name, part in self.parts.items():
             part.restore(snapshot.state[name])
         if self.ranks.first:
@@ -130,7 +135,8 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, snapshot: Snapshot, ran
             next_move=f"Resume with {move} of the run that wrote the checkpoint, or drop resumeFrom.",
             place=Place(path=str(snapshot.path), pointer="/checkpointConfig/resumeFrom"),
         )
-    ranks.load_optimizer(optimizer, {"state": snapshot.optimizer["state"], "param_groups": here})
+    state = {"state": snapshot.optimizer["state"], "param_groups": here}
+    optimizer.load_state_dict(ranks.held_optimizer(optimizer, state))
 
 
 def _members(groups: list[dict[str, Any]]) -> list[list[str]]:

@@ -19,7 +19,6 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("weightAveraging", {"method": "ema"}),
         ("compile", "on"),
         ("precision", "fp16"),
         ("optimizer", "Muon"),

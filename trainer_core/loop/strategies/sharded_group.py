@@ -72,11 +72,11 @@ class ShardedGroup(Group):
     def whole_optimizer(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         return self._shards.gather_state(optimizer.state_dict(), self.first)
 
-    def load_model(self, model: nn.Module, state: dict[str, Any]) -> None:
-        model.load_state_dict(deal_model(state, model))
+    def held_model(self, model: nn.Module, state: dict[str, Any]) -> dict[str, Any]:
+        return deal_model(state, model)
 
-    def load_optimizer(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-        optimizer.load_state_dict(self._shards.deal_state(state))
+    def held_optimizer(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        return self._shards.deal_state(state)
 
 
 class ShardedGradients(Gradients):
