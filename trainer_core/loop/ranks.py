@@ -150,13 +150,15 @@ class Group(Ranks):
             sync_batch_norms(model, self.device)
 
     def wrap(self, network: nn.Module, uses_all: Callable[[], bool]) -> nn.Module:
-        # To search for unused parameters cost a quarter of a step (two processes on CPUs: 5.6 instead of 4.0 ms, 122
-        # instead of 92). Without it a parameter that gets no gradient leaves the other ranks waiting for it.
+        # To search for unused parameters cost a seventh to a third of a step (two processes on CPUs: 27 instead of 23 ms,
+        # 3.4 instead of 2.1). Without it a parameter that gets no gradient leaves the other ranks waiting for it.
         self._searches = self._searches or self.any(not uses_all())
         return nn.parallel.DistributedDataParallel(
             network,
             device_ids=[self.device.index] if self.device.type == "cuda" else None,
             find_unused_parameters=self._searches,
+            # As fast as with copies, and gradients take half the memory.
+            gradient_as_bucket_view=True,
             # Running statistics are those of the first rank, whenever they are read (``share_buffers``). What else a model
             # keeps in buffers, its training pass may read.
             forward_sync_buffers=bool(buffers_read_in_training(network)),
