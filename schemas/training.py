@@ -163,7 +163,7 @@ class TrainingConfig(Document):
         Field(
             ge=1,
             le=1024,
-            description="Devices, one process each (but for dp); absent: 1. The result does not depend on it, but for batch normalisation.",
+            description="Devices, one process each (but for dp); absent: 1. The result is that of one, to rounding; docs/distributed.md names what is not.",
         ),
     ] = None
     report_every_seconds: Annotated[

@@ -125,8 +125,9 @@ def _watching(model: nn.Module) -> Iterator[list[tuple[str, Any]]]:
 
 
 def _tensors(tree: Any) -> list[Tensor]:
+    # Detached: to look at one must leave nothing behind for the backward pass, which counts what a recomputed block keeps.
     found: list[Tensor] = []
-    map_tensors(found.append, tree)
+    map_tensors(lambda tensor: found.append(tensor.detach()), tree)
     return [tensor for tensor in found if tensor.is_floating_point()]
 
 
