@@ -71,7 +71,9 @@ class Scene:
     """A home with a store, and a supervisor whose workers are stand-ins. Used with ``async with``."""
 
     def __init__(self, home: Path, **settings: Any) -> None:
-        self.settings = Settings(home=home, workspace=home, **{"cancel_grace_seconds": 10.0, "retry_rest_seconds": 0.0, **settings})
+        self.settings = Settings(
+            home=home, workspace=home, **{"cancel_grace_seconds": 10.0, "retry_rest_seconds": 0.0, **settings}
+        )
         self.store = SqliteStore(self.settings.database)
         self.followers = Followers()
         self.supervisor = Supervisor(self.settings, self.store, self.followers, STAND_IN)

@@ -73,7 +73,6 @@ class Bench:
                 "trainPath": str(self.folder / "train.npz"),
                 "valPath": str(self.folder / "val.npz"),
                 "batchSize": 16,
-                "preprocessing": {"standardize": False},
             },
             "trainingConfig": {"epochs": 3, "learningRate": 0.01, "seed": 3},
             "resources": {"threads": 1},

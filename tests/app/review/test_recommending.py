@@ -41,7 +41,9 @@ def rows(
 FALLING = [1 / epoch for epoch in range(1, 11)]
 RISING = [0.8, 0.6, 0.5, 0.52, 0.55, 0.6, 0.66, 0.7, 0.75, 0.8]
 SETTLED = [0.8, 0.6, 0.5, 0.46, 0.44, 0.43, 0.425, 0.424, 0.4235, 0.423]
-DIVERGED = TrainingError(code="diverged", message="", retryable=False, recovery="modify_and_retry", next_move="", fix=FIX)
+DIVERGED = TrainingError(
+    code="diverged", message="", retryable=False, recovery="modify_and_retry", next_move="", fix=FIX
+)
 # For each: settings, and what is known of the run.
 RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "lower_learning_rate": (

@@ -77,7 +77,9 @@ def test_what_is_evaluated_is_what_is_kept(bench, averaging):
 
 def test_an_exponential_mean_has_the_statistics_of_the_trained_model(bench):
     bench.write_model(NORMED)
-    plain, averaged = (bench.train(name, trainingConfig={"epochs": 2, **more}) for name, more in (("a", {}), ("b", EMA)))
+    plain, averaged = (
+        bench.train(name, trainingConfig={"epochs": 2, **more}) for name, more in (("a", {}), ("b", EMA))
+    )
     assert np.array_equal(plain.weights()["1.running_mean"], averaged.weights()["1.running_mean"])
 
 
