@@ -12,10 +12,12 @@ from app.gate.raw_json import MAX_DEPTH
 from app.http.negotiation import DEFAULT_WAIT, LONGEST_PREFERRED_WAIT
 from app.service import LONGEST_WAIT
 from app.settings import Settings
+from schemas.arguments import Entry
 from schemas.data import DataFormat
 from schemas.engines import ENGINES
 from schemas.failures import FAILURES
 from schemas.losses import LOSSES
+from schemas.metrics import METRICS
 from schemas.optimizers import OPTIMIZERS
 from schemas.schedules import SCHEDULES
 from schemas.training import Precision
@@ -85,32 +87,17 @@ def capabilities(settings: Settings) -> dict[str, Any]:
         "slots": settings.slots,
         "tracking": {"mlflow": settings.mlflow_uri is not None},
         "optimizers": [
-            {
-                "name": entry.name,
-                "learningRate": entry.learning_rate,
-                "weightDecay": entry.weight_decay,
-                "arguments": list(entry.argument_names),
-            }
+            _entry(entry) | {"learningRate": entry.learning_rate, "weightDecay": entry.weight_decay}
             for entry in OPTIMIZERS
         ],
         "schedules": [
-            {
-                "name": entry.name,
-                "aliases": list(entry.aliases),
-                "arguments": list(entry.argument_names),
-                "required": list(entry.required),
-                "unit": entry.unit,
-            }
+            _entry(entry) | {"aliases": list(entry.aliases), "required": list(entry.required), "unit": entry.unit}
             for entry in SCHEDULES
         ],
-        "losses": [
-            {
-                "name": entry.name,
-                "aliases": list(entry.aliases),
-                "arguments": list(entry.argument_names),
-                "tasks": list(entry.tasks),
-            }
-            for entry in LOSSES
+        "losses": [_entry(entry) | {"aliases": list(entry.aliases), "tasks": list(entry.tasks)} for entry in LOSSES],
+        "metrics": [
+            {"name": entry.name, "figure": entry.row_name, "tasks": list(entry.tasks), "better": entry.better}
+            for entry in METRICS
         ],
         "formats": list(get_args(DataFormat)),
         "precisions": list(get_args(Precision)),
@@ -118,3 +105,7 @@ def capabilities(settings: Settings) -> dict[str, Any]:
         "limits": limits_of(settings),
         "versions": {"pytorch-trainer": product_version(), "python": platform.python_version()},
     }
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    return {"name": entry.name, "arguments": list(entry.argument_names)}

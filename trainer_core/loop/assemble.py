@@ -1,40 +1,38 @@
 """From the request to the parts of the loop: the only place that constructs."""
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from schemas.request import TrainingRequest
 from trainer_core.checkpoints.checkpoint_folder import CheckpointFolder
-from trainer_core.data.samples import Samples
 from trainer_core.epochs.best import Best, build_best
 from trainer_core.epochs.curve import Curve
-from trainer_core.epochs.early_stopping import build_early_stopping
+from trainer_core.epochs.early_stopping import EarlyStop, build_early_stopping
 from trainer_core.failure import Failure
 from trainer_core.loop import randomness
 from trainer_core.loop.announcing import announce
-from trainer_core.loop.averaging import build_averaging
+from trainer_core.loop.averaging import Averaging, build_averaging
 from trainer_core.loop.batches import Batches, Order
 from trainer_core.loop.clipping import build_clipping
 from trainer_core.loop.divergence import Examiner
 from trainer_core.loop.evaluation import Evaluation, NoEvaluation
 from trainer_core.loop.finite import build_gate
 from trainer_core.loop.material import Material, Sizes, Surroundings
-from trainer_core.loop.metrics.metrics import build_figures
+from trainer_core.loop.metrics.metrics import Figures, build_figures
 from trainer_core.loop.optimizers import build_optimizer, default_learning_rate
 from trainer_core.loop.position import Position
 from trainer_core.loop.preparing.compiling import Compilation, Trial, compile_network
 from trainer_core.loop.recovery.fitting import build_memory
 from trainer_core.loop.recovery.ledger import Ledger
 from trainer_core.loop.recovery.lowered_schedule import LoweredSchedule
-from trainer_core.loop.recovery.memory import Memory
+from trainer_core.loop.recovery.memory import Kind, Memory
 from trainer_core.loop.recovery.moment import Moment, build_moment
 from trainer_core.loop.recovery.refusals import Refusals, build_refusals
 from trainer_core.loop.recovery.rollback import Rollback
 from trainer_core.loop.reporting import Reporting
 from trainer_core.loop.resuming import resume
-from trainer_core.loop.run_state import Restores, RunState
+from trainer_core.loop.run_state import RunState
 from trainer_core.loop.saving import Saving
 from trainer_core.loop.schedules import build_schedule
 from trainer_core.loop.sources import build_source
@@ -45,178 +43,228 @@ from trainer_core.monitors.watch import watch_network
 
 def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
     """Build every part, say what was chosen, and put the run where ``resumeFrom`` left it."""
-    request, training, data = around.request, around.request.training_config, material.data
-    device, ranks, model, precision = around.device, around.ranks, material.model, material.precision
-    batches = _batches(around, data.train, sizes)
-    statistics = Statistics(batches, sizes.length.steps_per_epoch, material.forward, device)
-    averaging = build_averaging(model, training.weight_averaging, training.epochs, statistics.settle)
-    for each in averaging.models():
-        ranks.prepare(each)
-    learning_rate = training.learning_rate or default_learning_rate(training, material.parameters)
-    optimizer = build_optimizer(model, training, learning_rate, device)
-    gradients = ranks.adopt(optimizer)
-    ledger = Ledger()
-    schedule = LoweredSchedule(build_schedule(training, learning_rate, sizes.length.total_steps), ledger)
-    validates = data.validation is not None
-    best = build_best(request.checkpoint_config, training, validates)
-    stopping = build_early_stopping(training, validates)
-    figures = build_figures(data.task, device, None, ignore_index=material.loss.ignore_index)
-    position, curve = Position(), Curve()
-    watch = watch_network(around.channel, epochs=training.epochs, validates=validates, workers=sizes.workers)
-    reporting = Reporting(
-        around.channel, sizes.length, figures, device, training.report_every_seconds, watch, ranks.world
-    )
-    moment = build_moment(training.recovery, model, device, figures)
-    fits = partial(build_memory, around, model=model, order=batches.order, position=position, moment=moment)
-    memory, memory_of_evaluation = (
-        fits("micro_batch", batches.micro_size),
-        fits("evaluation_batch", sizes.eval_batch_size),
-    )
-    kept: dict[str, Restores] = {
-        "position": position,
-        "schedule": schedule,
-        "precision": precision,
-        "best": best,
-        "stopping": stopping,
-        "curve": curve,
-        "reporting": reporting,
-        "ledger": ledger,
-        "memory": memory,
-        "memoryOfEvaluation": memory_of_evaluation,
-    }
-    run_state = RunState(
-        model=model,
-        averaging=averaging,
-        optimizer=optimizer,
-        parts=kept,
-        definition={"order": batches.order, "length": sizes.length},
-        figures=figures,
-        ranks=ranks,
-        device=device,
-        about=_about(around, material, sizes),
-    )
-    saving = Saving(run_state, _folder(around), request.checkpoint_config, around.channel)
-    refusals = build_refusals(
-        training.recovery,
-        Refusals(
-            gate=build_gate(optimizer, precision, device),
-            examiner=Examiner(model, data.train, material.forward, device, memory),
-            order=batches.order,
-            position=position,
-            optimizer=optimizer,
-        ),
-        ledger=ledger,
-        moment=moment,
-        precision=precision,
-        schedule=schedule,
-        rollback=Rollback(saving, position, curve, best, ranks, around.channel),
-        channel=around.channel,
-    )
-    compilation = _compilation(around, material, sizes, memory.size)
-    announce(around, material, sizes, schedule, learning_rate, compilation)
-    trainer = Trainer(
-        model=model,
-        network=ranks.wrap(compilation.network, lambda: _uses_all(around, material)),
-        device=device,
-        optimizer=optimizer,
-        schedule=schedule,
-        schedule_figure=_schedule_figure(request, best, validates),
-        precision=precision,
-        gradients=gradients,
-        clipping=build_clipping(training),
-        averaging=averaging,
-        forward=material.forward,
-        batches=batches,
-        figures=figures,
-        evaluation=_evaluation(around, material, sizes, memory_of_evaluation, moment),
-        curve=curve,
-        best=best,
-        stopping=stopping,
-        saving=saving,
-        reporting=reporting,
-        moment=moment,
-        memory=memory,
-        refusals=refusals,
-        position=position,
-        length=sizes.length,
-        ranks=ranks,
-        channel=around.channel,
-        stop=around.stop,
-    )
-    randomness.seed_everything(training.seed + ranks.index)
-    if request.checkpoint_config.resume_from is not None:
+    parts = Assembly(around, material, sizes)
+    announce(around, material, sizes, parts.schedule, parts.learning_rate, parts.compilation)
+    trainer = parts.trainer()
+    randomness.seed_everything(around.request.training_config.seed + around.ranks.index)
+    if around.request.checkpoint_config.resume_from is not None:
         resume(around, trainer)
-    refusals.begin()
+    parts.refusals.begin()
     return trainer
 
 
-def _uses_all(around: Surroundings, material: Material) -> bool:
-    """Whether a pass of two samples gives every trainable parameter a gradient; not where it fails, which is for the first
-    batch to tell."""
-    samples = material.data.train
-    try:
-        return not Trial(samples, material.forward, min(2, len(samples)), around.device).run(material.model)
-    except Failure:
-        return False
+class Assembly:
+    """The parts of one run. Each is made once, when it is first asked for; those whose order matters are made at once: what
+    averages copies the model, ranks deal out model and copies, and the optimizer takes what they leave."""
 
+    def __init__(self, around: Surroundings, material: Material, sizes: Sizes) -> None:
+        self.around = around
+        self.material = material
+        self.sizes = sizes
+        self.request = around.request
+        self.training = around.request.training_config
+        self.validates = material.data.validation is not None
+        self.batches = self._batches()
+        self.averaging = self._averaging()
+        for model in self.averaging.models():
+            around.ranks.prepare(model)
+        self.learning_rate = self.training.learning_rate or default_learning_rate(self.training, material.parameters)
+        self.optimizer = build_optimizer(material.model, self.training, self.learning_rate, around.device)
+        self.gradients = around.ranks.adopt(self.optimizer)
+        self.position = Position()
+        self.curve = Curve()
+        self.ledger = Ledger()
 
-def _compilation(around: Surroundings, material: Material, sizes: Sizes, micro_size: int) -> Compilation:
-    training, samples = around.request.training_config, material.data.train
-    trial = Trial(samples, material.forward, min(micro_size, len(samples)), around.device)
-    passes = sizes.length.total_steps * training.gradient_accumulation
-    mode = "off" if around.ranks.strategy in ("fsdp", "dp") else training.compile
-    return compile_network(material.model, mode, trial, passes)
+    def trainer(self) -> Trainer:
+        """The loop, with all of its parts."""
+        around, material, network = self.around, self.material, self.compilation.network
+        return Trainer(
+            model=material.model,
+            network=around.ranks.wrap(network, self._uses_all),
+            device=around.device,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            schedule_figure=self._schedule_figure(),
+            precision=material.precision,
+            gradients=self.gradients,
+            clipping=build_clipping(self.training),
+            averaging=self.averaging,
+            forward=material.forward,
+            batches=self.batches,
+            figures=self.figures,
+            evaluation=self._evaluation(),
+            curve=self.curve,
+            best=self.best,
+            stopping=self.stopping,
+            saving=self.saving,
+            reporting=self.reporting,
+            moment=self.moment,
+            memory=self.memory,
+            refusals=self.refusals,
+            position=self.position,
+            length=self.sizes.length,
+            ranks=around.ranks,
+            channel=around.channel,
+            stop=around.stop,
+        )
 
+    @cached_property
+    def schedule(self) -> LoweredSchedule:
+        steps = self.sizes.length.total_steps
+        return LoweredSchedule(build_schedule(self.training, self.learning_rate, steps), self.ledger)
 
-def _batches(around: Surroundings, samples: Samples, sizes: Sizes) -> Batches:
-    training, shuffle = around.request.training_config, around.request.data_config.shuffle
-    order = Order(len(samples), sizes.batch_size * training.gradient_accumulation, training.seed, shuffle)
-    source = build_source(samples, around.device, sizes.workers, training.seed)
-    return Batches(source, order, around.ranks, sizes.batch_size)
+    @cached_property
+    def best(self) -> Best:
+        return build_best(self.request.checkpoint_config, self.training, self.validates)
 
+    @cached_property
+    def stopping(self) -> EarlyStop:
+        return build_early_stopping(self.training, self.validates)
 
-def _folder(around: Surroundings) -> CheckpointFolder | None:
-    """Where checkpoints go; the first rank alone writes them."""
-    if not around.ranks.first:
-        return None
-    return CheckpointFolder(Path(around.assignment.run_folder), around.request.checkpoint_config.keep_last)
+    @cached_property
+    def figures(self) -> Figures:
+        ignore_index = self.material.loss.ignore_index
+        return build_figures(self.material.data.task, self.around.device, None, ignore_index=ignore_index)
 
+    @cached_property
+    def reporting(self) -> Reporting:
+        channel, every = self.around.channel, self.training.report_every_seconds
+        epochs, workers = self.training.epochs, self.sizes.workers
+        watch = watch_network(channel, epochs=epochs, validates=self.validates, workers=workers)
+        world = self.around.ranks.world
+        return Reporting(channel, self.sizes.length, self.figures, self.around.device, every, watch, world)
 
-def _about(around: Surroundings, material: Material, sizes: Sizes) -> dict[str, str]:
-    """What the manifest of a checkpoint says of the run."""
-    return {
-        "model": material.name,
-        "modelSha256": material.model_file.sha256,
-        "jobId": around.assignment.job_id,
-        "threads": str(sizes.threads),
-    }
+    @cached_property
+    def moment(self) -> Moment:
+        return build_moment(self.training.recovery, self.material.model, self.around.device, self.figures)
 
+    @cached_property
+    def memory(self) -> Memory:
+        return self._memory("micro_batch", self.batches.micro_size)
 
-def _evaluation(around: Surroundings, material: Material, sizes: Sizes, memory: Memory, moment: Moment) -> NoEvaluation:
-    held_out: Samples | None = material.data.validation
-    if held_out is None:
-        return NoEvaluation()
-    training, own = around.request.training_config, material.model_file.metrics
-    most = training.limit_val_batches
-    return Evaluation(
-        build_source(held_out, around.device, sizes.workers, training.seed),
-        len(held_out) if most is None else min(len(held_out), most * sizes.eval_batch_size),
-        sizes.eval_batch_size,
-        material.forward,
-        build_figures(
-            material.data.task, around.device, own, material.metrics, ignore_index=material.loss.ignore_index
-        ),
-        around.ranks,
-        around.device,
-        around.stop,
-        memory,
-        moment,
-    )
+    @cached_property
+    def memory_of_evaluation(self) -> Memory:
+        return self._memory("evaluation_batch", self.sizes.eval_batch_size)
 
+    @cached_property
+    def saving(self) -> Saving:
+        return Saving(self._run_state(), self._folder(), self.request.checkpoint_config, self.around.channel)
 
-def _schedule_figure(request: TrainingRequest, best: Best, has_validation: bool) -> str:
-    """The figure that ReduceLROnPlateau watches: that of the best epoch where both mean the same way, else the loss."""
-    arguments: Mapping[str, Any] = request.training_config.scheduler_args
-    if arguments.get("mode", "min") == best.mode:
-        return best.monitor
-    return "valLoss" if has_validation else "trainLoss"
+    @cached_property
+    def refusals(self) -> Refusals:
+        around, material = self.around, self.material
+        return build_refusals(
+            self.training.recovery,
+            Refusals(
+                gate=build_gate(self.optimizer, material.precision, around.device),
+                examiner=Examiner(material.model, material.data.train, material.forward, around.device, self.memory),
+                order=self.batches.order,
+                position=self.position,
+                optimizer=self.optimizer,
+            ),
+            ledger=self.ledger,
+            moment=self.moment,
+            precision=material.precision,
+            schedule=self.schedule,
+            rollback=Rollback(self.saving, self.position, self.curve, self.best, around.ranks, around.channel),
+            channel=around.channel,
+        )
+
+    @cached_property
+    def compilation(self) -> Compilation:
+        material = self.material
+        passes = self.sizes.length.total_steps * self.training.gradient_accumulation
+        mode = "off" if self.around.ranks.strategy in ("fsdp", "dp") else self.training.compile
+        return compile_network(material.model, mode, self._trial(self.memory.size), passes)
+
+    def _batches(self) -> Batches:
+        training, samples = self.training, self.material.data.train
+        size, shuffle = self.sizes.batch_size, self.request.data_config.shuffle
+        order = Order(len(samples), size * training.gradient_accumulation, training.seed, shuffle)
+        source = build_source(samples, self.around.device, self.sizes.workers, training.seed)
+        return Batches(source, order, self.around.ranks, size)
+
+    def _averaging(self) -> Averaging:
+        steps, forward = self.sizes.length.steps_per_epoch, self.material.forward
+        statistics = Statistics(self.batches, steps, forward, self.around.device)
+        wanted = self.training.weight_averaging
+        return build_averaging(self.material.model, wanted, self.training.epochs, statistics.settle)
+
+    def _memory(self, kind: Kind, size: int) -> Memory:
+        order = self.batches.order
+        return build_memory(self.around, kind, size, self.material.model, order, self.position, self.moment)
+
+    def _run_state(self) -> RunState:
+        around, material = self.around, self.material
+        return RunState(
+            model=material.model,
+            averaging=self.averaging,
+            optimizer=self.optimizer,
+            parts={
+                "position": self.position,
+                "schedule": self.schedule,
+                "precision": material.precision,
+                "best": self.best,
+                "stopping": self.stopping,
+                "curve": self.curve,
+                "reporting": self.reporting,
+                "ledger": self.ledger,
+                "memory": self.memory,
+                "memoryOfEvaluation": self.memory_of_evaluation,
+            },
+            definition={"order": self.batches.order, "length": self.sizes.length},
+            figures=self.figures,
+            ranks=around.ranks,
+            device=around.device,
+            about={
+                "model": material.name,
+                "modelSha256": material.model_file.sha256,
+                "jobId": around.assignment.job_id,
+                "threads": str(self.sizes.threads),
+            },
+        )
+
+    def _folder(self) -> CheckpointFolder | None:
+        """Where checkpoints go; the first rank alone writes them."""
+        if not self.around.ranks.first:
+            return None
+        return CheckpointFolder(Path(self.around.assignment.run_folder), self.request.checkpoint_config.keep_last)
+
+    def _evaluation(self) -> NoEvaluation:
+        around, material, size = self.around, self.material, self.sizes.eval_batch_size
+        held_out = material.data.validation
+        if held_out is None:
+            return NoEvaluation()
+        own, ignored = material.model_file.metrics, material.loss.ignore_index
+        most = self.training.limit_val_batches
+        return Evaluation(
+            build_source(held_out, around.device, self.sizes.workers, self.training.seed),
+            len(held_out) if most is None else min(len(held_out), most * size),
+            size,
+            material.forward,
+            build_figures(material.data.task, around.device, own, material.metrics, ignore_index=ignored),
+            around.ranks,
+            around.device,
+            around.stop,
+            self.memory_of_evaluation,
+            self.moment,
+        )
+
+    def _uses_all(self) -> bool:
+        """Whether a pass of two samples gives every trainable parameter a gradient; not where it fails, which is for the
+        first batch to tell."""
+        try:
+            return not self._trial(2).run(self.material.model)
+        except Failure:
+            return False
+
+    def _trial(self, size: int) -> Trial:
+        samples = self.material.data.train
+        return Trial(samples, self.material.forward, min(size, len(samples)), self.around.device)
+
+    def _schedule_figure(self) -> str:
+        """The figure that ReduceLROnPlateau watches: that of the best epoch where both mean the same way, else the loss."""
+        arguments: Mapping[str, Any] = self.training.scheduler_args
+        if arguments.get("mode", "min") == self.best.mode:
+            return self.best.monitor
+        return "valLoss" if self.validates else "trainLoss"
