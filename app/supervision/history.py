@@ -22,8 +22,8 @@ class History:
     def take(self, event: Event) -> None:
         """Hear one event."""
         if event.type == AttemptFailed.event_type:
-            # One that never began to speak was ended with the service, and is no loss of the job's own making.
-            self.lost += event.attempt in self._spoke
+            # Without a rest before the next one it was ended with the service, which is no loss of the job's own making.
+            self.lost += event.data.get("afterSeconds") is not None
         elif event.type == CheckpointSaved.event_type:
             self.checkpoint, self.saved_in = event.data["path"], event.attempt
         if event.attempt and event.type not in _OUTSIDE:

@@ -76,6 +76,14 @@ async def test_attempts_are_bounded_and_end_where_nothing_comes_of_them(tmp_path
 
 
 @in_a_loop
+async def test_a_worker_that_dies_without_a_word_is_tried_once_more_and_no_oftener(tmp_path: Path):
+    async with Scene(tmp_path) as scene:
+        job_id = scene.submit("os.kill(os.getpid(), signal.SIGKILL)", request=limits(maxAttempts=9))
+        row = await scene.settled(job_id)
+        assert (row.state, row.attempt) == ("failed", 2)
+
+
+@in_a_loop
 async def test_what_an_attempt_trained_and_did_not_save_is_forgotten(tmp_path: Path):
     program = f"{GOES_ON}\nif attempt == 1:\n    epoch(1); epoch(2); epoch(3); die()\nepoch(1); end('succeeded')"
     async with Scene(tmp_path) as scene:
