@@ -20,18 +20,24 @@ from trainer_core.loop.recovery.memory import Memory
 from trainer_core.loop.trees import as_tensors, map_tensors
 
 _SHOWN = 20
+_NOT_AGAIN = "every value was finite when the batch was run again, so it is their norm that overflows"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """``where`` the first value that is not finite stands; ``samples``, by index, that it belongs to (at most 20; all of
-    the batch when it belongs to none alone); ``loss`` of the micro-batch where it showed, if it came to that; whether the
-    data held it ``in_data``."""
+    """``where`` the first value that is not finite stands (empty when none showed again); ``samples``, by index, that it
+    belongs to (at most 20; all of the batch when it belongs to none alone); ``loss`` of the micro-batch where it showed, if
+    it came to that; whether the data held it ``in_data``."""
 
     where: str
     samples: list[int]
     loss: float | None = None
     in_data: bool = False
+
+    @property
+    def words(self) -> str:
+        """For a message."""
+        return f"first {self.where}" if self.where else _NOT_AGAIN
 
 
 class Examiner:
@@ -68,7 +74,7 @@ class Examiner:
         for name, parameter in self._model.named_parameters():
             if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
                 return Finding(f"the gradient of {name}", indices[:_SHOWN].tolist())
-        return Finding("nothing, when the batch was run again", indices[:_SHOWN].tolist())
+        return Finding("", indices[:_SHOWN].tolist())
 
     def _examine_part(self, part: Indices, inputs: Any, targets: Any) -> Finding | None:
         for side, tree in (("the inputs", inputs), ("the targets", targets)):
@@ -96,7 +102,7 @@ def diverged(finding: Finding, epoch: int, step: int, learning_rate: float, trie
     return Failure(
         "diverged",
         f"Loss or gradient was not finite in epoch {epoch}, step {step}, at learning rate {learning_rate:.3g}{loss}: "
-        f"first {finding.where}. The step was not taken; the weights are those before it.{tried}",
+        f"{finding.words}. The step was not taken; the weights are those before it.{tried}",
         next_move="Mend the samples named in untrusted, or leave them out." if finding.in_data else None,
         place=Place(epoch=epoch, step=step),
         fix=None if finding.in_data else [fix],

@@ -188,7 +188,7 @@ class BoundedRefusals(Refusals):
                 step=self._step(batch),
                 before=before,
                 after=after,
-                reason=f"Loss or gradient was not finite: first {finding.where}.",
+                reason=f"Loss or gradient was not finite: {finding.words}.",
                 equivalent=action == "batch_left_out",
                 evidence={"samples": finding.samples, "inData": finding.in_data, "learningRate": self._rate(), **loss},
             )
