@@ -60,6 +60,14 @@ class Limits(Document):
             description="Longest running time; at the end the job fails with code timeout, its last checkpoint kept.",
         ),
     ] = None
+    stop_after_seconds: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=31536000,
+            description="Running time after which the training stops with what it has: it saves, and ends as early_stopped, a success.",
+        ),
+    ] = None
 
 
 class TrainingRequest(Document):

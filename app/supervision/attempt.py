@@ -13,7 +13,7 @@ from app.store.interface import JobRow, Store, StoreUnavailable
 from app.supervision.attempt_folder import AttemptFolder
 from app.supervision.event_file import has_more, read_lines
 from app.supervision.history import History, history_of
-from app.supervision.orders import ORDERED
+from app.supervision.orders import ORDERED, STOP, write_down
 from app.supervision.retries import Retry, retry_of
 from app.supervision.settlement import events_of, settle, settle_unheard
 from app.supervision.silence import Silence
@@ -23,6 +23,7 @@ from app.worker_log import cut, is_too_long
 from schemas.assignment import Outcome, StopOrder, StopReason
 from schemas.events import AttemptFailed, JobPaused, RunFinalizing
 from schemas.failures import FailureCode
+from schemas.job import TRANSITIONS
 from schemas.request import Limits
 
 _LOOK_SECONDS = 0.05
@@ -74,7 +75,8 @@ class Attempt:
     async def follow(self, worker: WorkerProcess) -> None:
         """Store what ``worker`` says, hold it to its limits, and settle the job when it has ended."""
         self._offset = await self._insist(self._store.offset, self._row.job_id, self._row.attempt)
-        if self._limits.max_seconds is not None and self._row.attempt > 1:
+        limited = self._limits.max_seconds is not None or self._limits.stop_after_seconds is not None
+        if limited and self._row.attempt > 1:
             self._seconds_before = (await self._insist(self._history)).seconds_before(self._row.attempt)
         order = await self._insist(self._stop_order)
         if order is not None:
@@ -145,9 +147,16 @@ class Attempt:
 
     async def _enforce(self, worker: WorkerProcess) -> None:
         now = asyncio.get_running_loop().time()
-        limit = self._limits.max_seconds
-        if limit is not None and self._seconds_before + worker.age >= limit:
+        limit, budget, spent = (
+            self._limits.max_seconds,
+            self._limits.stop_after_seconds,
+            self._seconds_before + worker.age,
+        )
+        if limit is not None and spent >= limit:
             await self.stop("timeout")
+        elif budget is not None and spent >= budget and self._stop_reason is None:
+            await self._insist(self._say_spent, budget)
+            await self.stop("stopped")
         if now >= self._kill_at:
             self._kill_at = float("inf")
             await self._thread(worker.kill)
@@ -208,6 +217,13 @@ class Attempt:
             return order
         reason = (ORDERED.get(row.state) if row is not None else None) or self._stop_reason
         return order if reason is None else StopOrder(reason=reason)
+
+    def _say_spent(self, budget: float) -> None:
+        """Give the order to stop that comes with the end of the time, unless the job ends anyway."""
+        row = self._store.get(self._row.job_id)
+        if row is not None and STOP.state in TRANSITIONS[row.state]:
+            write_down(self._store, row, STOP, f"limits.stopAfterSeconds ({budget:g} s) is over.")
+            self._followers.notify(self._row.job_id)
 
     def _remains(self, returncode: int | None) -> Remains:
         folder, limit = self._folder, self._limits.max_seconds

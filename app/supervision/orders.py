@@ -29,11 +29,9 @@ PAUSE = Order("paused", "pausing", JobPausing, frozenset({"paused"}))
 # What a job's state says of the order that its worker has.
 ORDERED: dict[JobState, StopReason] = {order.state: order.reason for order in (CANCEL, STOP, PAUSE)}
 
-_WHY = "A client asked for it."
 
-
-def write_down(store: Store, row: JobRow, order: Order) -> bool:
-    """Make ``order`` durable; False when the job's state has changed since ``row`` was read.
+def write_down(store: Store, row: JobRow, order: Order, why: str = "A client asked for it.") -> bool:
+    """Make ``order`` durable, with ``why``; False when the job's state has changed since ``row`` was read.
 
     A job without a worker obeys at once. Raises IllegalTransition when there is no such way from its state.
     """
@@ -50,9 +48,9 @@ def write_down(store: Store, row: JobRow, order: Order) -> bool:
     try:
         if at_once:
             paused = JobPaused(from_checkpoint=history_of(events_of(store, row.job_id)).checkpoint)
-            store.say(row.job_id, paused, state=wanted, reason=(order.reason, _WHY))
+            store.say(row.job_id, paused, state=wanted, reason=(order.reason, why))
         else:
-            store.say(row.job_id, order.event(reason=_WHY), state=wanted, reason=(order.reason, _WHY))
+            store.say(row.job_id, order.event(reason=why), state=wanted, reason=(order.reason, why))
     except IllegalTransition:
         return False
     return True

@@ -5,6 +5,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from schemas.request import TrainingRequest
+from schemas.training import TrainingConfig
 from trainer_core.checkpoints.checkpoint_folder import CheckpointFolder
 from trainer_core.epochs.best import Best, build_best
 from trainer_core.epochs.curve import Curve
@@ -61,8 +63,8 @@ class Assembly:
         self.around = around
         self.material = material
         self.sizes = sizes
-        self.request = around.request
-        self.training = around.request.training_config
+        self.request: TrainingRequest = around.request
+        self.training: TrainingConfig = around.request.training_config
         self.validates = material.data.validation is not None
         self.batches = self._batches()
         self.averaging = self._averaging()

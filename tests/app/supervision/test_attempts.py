@@ -141,6 +141,21 @@ async def test_the_time_limit_of_a_job_counts_all_its_attempts(tmp_path: Path):
 
 
 @in_a_loop
+async def test_a_training_whose_time_is_over_ends_with_what_it_has(tmp_path: Path):
+    program = f"""{GOES_ON}
+signal.signal(signal.SIGTERM, lambda *_: (save(1), end("early_stopped"), os._exit(0)))
+epoch(1)
+while True: signal.pause()
+"""
+    async with Scene(tmp_path) as scene:
+        job_id = scene.submit(program, request=limits(stopAfterSeconds=0.5, maxSeconds=60))
+        row = await scene.settled(job_id)
+        assert (row.state, row.payload and row.payload["status"]) == ("early_stopped", "early_stopped")
+        (stopping,) = [event for event in scene.events(job_id) if event.type == "job.stopping"]
+        assert stopping.data["reason"] == "limits.stopAfterSeconds (0.5 s) is over."
+
+
+@in_a_loop
 async def test_a_worker_that_says_nothing_is_ended_with_its_stacks_in_the_log_and_tried_again(tmp_path: Path):
     program = f"""{GOES_ON}
 import threading
