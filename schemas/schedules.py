@@ -10,11 +10,10 @@ from schemas.kinds import Choice, Number, Several, Switch, Whole
 @dataclass(frozen=True)
 class ScheduleEntry(Entry):
     """One schedule. Arguments are spelt as in torch.optim.lr_scheduler; step counts are optimizer steps
-    unless ``unit`` says epochs. One with ``own_warmup`` warms up by that argument, and by none of the request's."""
+    unless ``unit`` says epochs."""
 
     unit: Literal["step", "epoch"] = "step"
     default_warmup: bool = False
-    own_warmup: str | None = None
 
 
 # As of a request's learningRate.
@@ -71,7 +70,6 @@ SCHEDULES = (
             Argument("final_div_factor", _DIVISOR, 1e4),
             Argument("three_phase", Switch(), False),
         ),
-        own_warmup="pct_start",
     ),
     ScheduleEntry(
         "StepLR", ("step",), (Argument("step_size", Whole(minimum=1), proposed=_third), _GAMMA), unit="epoch"

@@ -33,7 +33,6 @@ def choice_errors(document: Document) -> list[RequestError]:
 def _combination_errors(document: Document) -> list[RequestError]:
     checks = (
         _weight_decay,
-        _own_warmup,
         _two_warmups,
         _smoothing,
         _precision,
@@ -131,19 +130,6 @@ def _schedule(document: Document) -> Errors:
     yield from errors
     if entry is not None:
         yield from argument_errors(document, "schedulerArgs", entry)
-
-
-def _own_warmup(document: Document) -> Errors:
-    entry, _ = _named_entry(document, "scheduler", SCHEDULES, find_schedule)
-    for key in ("warmupSteps", "warmupRatio") if entry is not None and entry.own_warmup else ():
-        value = _number(document, key)
-        if entry is not None and value > 0:
-            path = (*TRAINING, key)
-            message = (
-                f"{named(path)} is {said(value)}, but {entry.name} has a warm-up of its own: set "
-                f"schedulerArgs.{entry.own_warmup} instead."
-            )
-            yield wrong(path, "conflict", message, got=value, fix=[remove(path)])
 
 
 def _two_warmups(document: Document) -> Errors:

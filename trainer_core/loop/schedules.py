@@ -137,10 +137,6 @@ def _warmup_steps(entry: ScheduleEntry, training: TrainingConfig, total_steps: i
     asked = training.warmup_steps
     if training.warmup_ratio is not None:
         asked = int(training.warmup_ratio * total_steps)
-    if entry.own_warmup and (training.warmup_steps or training.warmup_ratio):
-        pointer = "/trainingConfig/" + ("warmupSteps" if training.warmup_ratio is None else "warmupRatio")
-        message = f"{entry.name} has a warm-up of its own: set schedulerArgs.{entry.own_warmup} instead."
-        raise invalid(pointer, message)
     if asked is not None:
         return min(asked, total_steps)
     return min(int(_WARMUP_SHARE * total_steps), _WARMUP_MOST) if entry.default_warmup else 0
