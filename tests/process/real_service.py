@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from app.cli.stream import messages_of
+from app.supervision.processes import kill_marked
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 6
@@ -65,6 +66,16 @@ def serving(home: Path, workspace: Path) -> Iterator[tuple[subprocess.Popen[str]
                 yield process, client
         finally:
             process.kill()
+
+
+@contextmanager
+def ending_trainings(home: Path) -> Iterator[None]:
+    """At the end no worker of a service on ``home`` is left, whatever became of the service."""
+    try:
+        yield
+    finally:
+        for attempt in (home / "jobs").glob("*/attempts/*"):
+            kill_marked(f"PYTORCH_TRAINER_ATTEMPT={attempt}")
 
 
 def follow_until(client: httpx.Client, job_id: str, last: str, after: int = -1) -> list[dict[str, Any]]:

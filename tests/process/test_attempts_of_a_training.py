@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.supervision.processes import kill_marked, marked
-from tests.process.real_service import follow_until, serving, write_workspace
+from app.supervision.processes import marked
+from tests.process.real_service import ending_trainings, follow_until, serving, write_workspace
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +23,10 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, h
     request["checkpointConfig"] = {"saveEverySteps": 3}
     request["dataConfig"]["batchSize"] = 40
     request["trainingConfig"]["epochs"] = 4
-    try:
-        with serving(home, workspace) as (_, client):
-            job_id = client.post("/v1/jobs", json=request).json()["jobId"]
-            follow_until(client, job_id, "job.completed")
-            yield home, client, request, digest(payload_of(client, job_id))
-    finally:
-        for attempt in (home / "jobs").glob("*/attempts/*"):
-            kill_marked(f"PYTORCH_TRAINER_ATTEMPT={attempt}")
+    with ending_trainings(home), serving(home, workspace) as (_, client):
+        job_id = client.post("/v1/jobs", json=request).json()["jobId"]
+        follow_until(client, job_id, "job.completed")
+        yield home, client, request, digest(payload_of(client, job_id))
 
 
 def payload_of(client: httpx.Client, job_id: str) -> dict[str, Any]:

@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from app.supervision.processes import kill_marked
-from tests.process.real_service import EPOCHS, ROOT, follow_until, serving, write_workspace
+from tests.process.real_service import EPOCHS, ROOT, ending_trainings, follow_until, serving, write_workspace
 
 
 @pytest.mark.timeout(180)
 def test_a_service_killed_in_mid_epoch_loses_and_doubles_nothing(tmp_path):
     home, workspace = tmp_path / "home", tmp_path / "workspace"
     request = write_workspace(workspace)
-    try:
+    with ending_trainings(home):
         with serving(home, workspace) as (service, client):
             job_id = client.post("/v1/jobs", json=request).json()["jobId"]
             before = follow_until(client, job_id, "step")
@@ -27,9 +26,6 @@ def test_a_service_killed_in_mid_epoch_loses_and_doubles_nothing(tmp_path):
             after = follow_until(client, job_id, "job.completed", before[-1]["seq"])
             payload = client.get(f"/v1/jobs/{job_id}/result").json()
             view = client.get(f"/v1/jobs/{job_id}").json()
-    finally:
-        for attempt in (home / "jobs").glob("*/attempts/*"):
-            kill_marked(f"PYTORCH_TRAINER_ATTEMPT={attempt}")
 
     events = [*before, *after]
     assert [event["seq"] for event in events] == list(range(len(events)))
@@ -49,7 +45,7 @@ def test_a_service_killed_in_mid_epoch_loses_and_doubles_nothing(tmp_path):
 def test_a_service_that_is_told_to_end_leaves_its_training_to_the_next_one(tmp_path):
     home, workspace = tmp_path / "home", tmp_path / "workspace"
     request = write_workspace(workspace)
-    try:
+    with ending_trainings(home):
         with serving(home, workspace) as (service, client):
             job_id = client.post("/v1/jobs", json=request).json()["jobId"]
             before = follow_until(client, job_id, "step")
@@ -57,8 +53,5 @@ def test_a_service_that_is_told_to_end_leaves_its_training_to_the_next_one(tmp_p
             assert service.wait(30) == 0
         with serving(home, workspace) as (_, client):
             after = follow_until(client, job_id, "job.completed", before[-1]["seq"])
-    finally:
-        for attempt in (home / "jobs").glob("*/attempts/*"):
-            kill_marked(f"PYTORCH_TRAINER_ATTEMPT={attempt}")
     assert [event["seq"] for event in [*before, *after]] == list(range(len(before) + len(after)))
     assert (after[-1]["data"]["state"], after[-1]["attempt"]) == ("succeeded", 1)
