@@ -11,6 +11,7 @@ from schemas.optimizers import OPTIMIZERS, OptimizerEntry, find_optimizer
 from schemas.training import TrainingConfig
 from trainer_core.arguments import Arguments, invalid
 from trainer_core.failure import Failure
+from trainer_core.loop.momentum import begin_momentum, takes_buffers_of_zeros
 from trainer_core.loop.preparing.parameter_groups import group_parameters
 from trainer_core.loop.stepping import shorten_step
 
@@ -66,7 +67,7 @@ def build_optimizer(
     if any(group.weight_decay for group in found) and not entry.takes_weight_decay:
         raise invalid("/trainingConfig/weightDecay", f"{entry.name} has no weight decay: leave weightDecay out.")
     arguments = Arguments(entry, training.optimizer_args, _POINTER).given
-    if "fused" in takes and _can_fuse(groups, device):
+    if "fused" in takes and _can_fuse(groups, device) and takes_buffers_of_zeros(arguments):
         arguments["fused"] = True
     try:
         optimizer = kind(groups, lr=learning_rate, **arguments)
@@ -75,6 +76,7 @@ def build_optimizer(
         raise invalid(_POINTER, message, detail=str(error)) from error
     assert isinstance(optimizer, torch.optim.Optimizer)
     _refuse_sparse_gradients(optimizer)
+    begin_momentum(optimizer)
     shorten_step(optimizer)
     return optimizer
 

@@ -20,9 +20,12 @@ DIRECT = [
     {"optimizer": "Adam", "weightDecay": 0.1, "optimizerArgs": {"decoupled_weight_decay": True}},
     {"optimizer": "SGD"},
     {"optimizer": "SGD", "optimizerArgs": {"momentum": 0.9, "nesterov": True}, "weightDecay": 0.1},
-    {"optimizer": "SGD", "optimizerArgs": {"momentum": 0.9, "dampening": 0.3, "maximize": True}},
+    {"optimizer": "SGD", "optimizerArgs": {"momentum": 0.9, "maximize": True}},
 ]
-OWN = [{"optimizer": name} for name in ("Adagrad", "RMSprop", "NAdam", "Adamax", "Rprop", "Adadelta", "ASGD", "RAdam")]
+OWN: list[dict[str, object]] = [
+    *({"optimizer": name} for name in ("Adagrad", "RMSprop", "NAdam", "Adamax", "Rprop", "Adadelta", "ASGD", "RAdam")),
+    {"optimizer": "SGD", "optimizerArgs": {"momentum": 0.9, "dampening": 0.3}},
+]
 
 
 def network() -> nn.Module:
@@ -61,16 +64,35 @@ def assert_equal(ours: Optimizer, theirs: Optimizer) -> None:
 def test_steps_are_torchs_own(document: dict[str, object]) -> None:
     ours, theirs = both(document)
     assert isinstance(ours.step, DirectStep) == (document in DIRECT)
-    # The second parameter has no gradient in the first step, and the third none in a later one. With momentum torch itself
-    # fails where the first is so.
-    late = "momentum" in ours.param_groups[0] and ours.param_groups[0]["momentum"]
-    without = [None if late else 1, None, None, 2, None, None]
-    for step, missing in enumerate(without):
+    # The second parameter has no gradient in the first step, and the third none in a later one.
+    for step, missing in enumerate([1, None, None, 2, None, None]):
         for optimizer in (ours, theirs):
             give_gradients(optimizer, step, missing)
             optimizer.param_groups[0]["lr"] = 0.01 / (step + 1)
             optimizer.step()
     assert_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("late", [{1}, {0, 2, 3}])
+@pytest.mark.parametrize("arguments", [{}, {"nesterov": True}, {"dampening": 0.3}, {"maximize": True}], ids=str)
+def test_momentum_of_a_parameter_whose_gradients_begin_late(arguments: dict[str, object], late: set[int]) -> None:
+    """Torch's fused step fails on it; its plain one is the measure."""
+    document = {"optimizer": "SGD", "optimizerArgs": {"momentum": 0.9, **arguments}, "weightDecay": 0.1}
+    ours, model = build_optimizer(network(), TrainingConfig.model_validate(document), 0.01, CPU), network()
+    decays = [group["weight_decay"] for group in ours.param_groups for _ in group["params"]]
+    # In our order: matrices first, then what has no weight decay.
+    ordered = sorted(model.parameters(), key=lambda parameter: parameter.ndim < 2)
+    groups = [{"params": [one], "weight_decay": decay} for one, decay in zip(ordered, decays, strict=True)]
+    plain = torch.optim.SGD(groups, lr=0.01, momentum=0.9, foreach=False, fused=False, **arguments)
+    for step in range(6):
+        for optimizer in (ours, plain):
+            give_gradients(optimizer, step)
+            for number in late if step < 3 else ():
+                parameters(optimizer)[number].grad = None
+            optimizer.step()
+    for one, other in zip(parameters(ours), parameters(plain), strict=True):
+        torch.testing.assert_close(one, other)
+        torch.testing.assert_close(ours.state[one]["momentum_buffer"], plain.state[other]["momentum_buffer"])
 
 
 @pytest.mark.parametrize("document", DIRECT, ids=str)
