@@ -1,4 +1,4 @@
-"""The SQLite file: one connection that writes, as many as needed that read, and the version of the schema."""
+"""The SQLite file: one connection that writes, and as many as needed that read."""
 
 import sqlite3
 import threading
@@ -8,15 +8,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.store.interface import StoreUnavailable
+from app.store.migrating import migrate
 
-SCHEMA_VERSION = 1
-_SCHEMA = Path(__file__).with_name("schema.sql")
 _BUSY_SECONDS = 10.0
 _NEXT_MOVE = "Put a copy of it back, move it away to begin with none, or set PT_HOME to another folder."
 
 
 class Database:
-    """Transactions on the file at ``path``, which is made when it does not exist (readable by its owner alone).
+    """Transactions on the file at ``path``, which is made when it does not exist (readable by its owner alone), and
+    brought to this release's version when an older release made it.
 
     Raises StoreUnavailable when the file cannot be opened or was written by a newer release.
     """
@@ -34,7 +34,7 @@ class Database:
         try:
             _configure(self._writer)
             self._writer.execute("PRAGMA journal_mode = WAL")
-            self._prepare_schema()
+            migrate(self._writer, path)
         except sqlite3.DatabaseError as error:
             self._writer.close()
             # Full, locked, not to be written; all else is a file that is no database of ours, or no longer one.
@@ -94,18 +94,6 @@ class Database:
         with suppress(IndexError):
             while True:
                 self._idle.pop().close()
-
-    def _prepare_schema(self) -> None:
-        found: int = self._writer.execute("PRAGMA user_version").fetchone()[0]
-        if found > SCHEMA_VERSION:
-            raise StoreUnavailable(
-                f"{self._path} has schema version {found}; this release knows versions up to {SCHEMA_VERSION}. "
-                "Install the newer release, or set PT_HOME to another folder."
-            )
-        if found == 0:
-            self._writer.executescript(
-                f"BEGIN IMMEDIATE;\n{_SCHEMA.read_text()}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;"
-            )
 
 
 def _configure(connection: sqlite3.Connection) -> None:

@@ -46,6 +46,7 @@ class JobRow:
     progress: Progress
     payload: dict[str, Any] | None
     assigned: tuple[str, ...] = field(default=())
+    rests_until: str | None = None
 
 
 class StoreUnavailable(Exception):
@@ -119,8 +120,17 @@ class Store(Protocol):
     ) -> Event:
         """Store an event of the service and, in the same transaction, a transition. Raises IllegalTransition."""
 
+    def resting(self) -> Sequence[JobRow]:
+        """Queued jobs that were given a rest (``rests_until``, over or not) and have not been claimed since."""
+
     def release(
-        self, job_id: str, attempt: int, state: JobState, data: EventData, reason: tuple[str, str] | None
+        self,
+        job_id: str,
+        attempt: int,
+        state: JobState,
+        data: EventData,
+        reason: tuple[str, str] | None,
+        rests_until: str | None = None,
     ) -> bool:
         """Take a job from its attempt without a result: into the queue again, or to be paused; ``data`` says why.
 

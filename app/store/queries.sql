@@ -11,7 +11,7 @@ VALUES (:job_id, :state, :request, :input_sha256, :model_sha256, :git_commit, :e
 -- name: claim
 UPDATE job
 SET state = :state, attempt = attempt + 1, assigned = :assigned, started_at = coalesce(started_at, :time),
-    reason_code = NULL, reason_message = NULL
+    reason_code = NULL, reason_message = NULL, rests_until = NULL
 WHERE job_id = :job_id AND state IN (SELECT value FROM json_each(:sources))
 RETURNING *;
 
@@ -23,7 +23,7 @@ RETURNING *;
 
 -- name: release
 UPDATE job
-SET state = :state, assigned = '[]', reason_code = :reason_code, reason_message = :reason_message
+SET state = :state, assigned = '[]', rests_until = :rests_until, reason_code = :reason_code, reason_message = :reason_message
 WHERE job_id = :job_id AND attempt = :attempt AND state IN (SELECT value FROM json_each(:sources))
 RETURNING *;
 
@@ -68,6 +68,9 @@ WHERE state IN (SELECT value FROM json_each(:states))
   AND engine NOT IN (SELECT value FROM json_each(:but))
 ORDER BY number
 LIMIT :limit;
+
+-- name: resting
+SELECT * FROM job WHERE rests_until IS NOT NULL AND state = 'queued' ORDER BY number;
 
 -- name: position
 SELECT count(*) FROM job AS ahead

@@ -53,6 +53,7 @@ def job_of(row: sqlite3.Row) -> JobRow:
         progress=Progress.model_validate_json(row["progress"]),
         payload=None if row["payload"] is None else json.loads(row["payload"]),
         assigned=tuple(json.loads(row["assigned"])),
+        rests_until=row["rests_until"],
     )
 
 

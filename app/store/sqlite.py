@@ -96,6 +96,11 @@ class SqliteStore:
         with self._database.reading() as connection:
             return _all(connection, "oldest", states=_ACTIVE, limit=-1, only="[]", but="[]")
 
+    def resting(self) -> Sequence[JobRow]:
+        """Queued jobs that were given a rest and have not been claimed since."""
+        with self._database.reading() as connection:
+            return _all(connection, "resting")
+
     def claim(self, job_id: str, assigned: Sequence[str]) -> JobRow | None:
         """Take a queued job for a new attempt, or None when it is taken or gone."""
         with self._database.writing() as connection:
@@ -151,11 +156,18 @@ class SqliteStore:
             return _append(connection, row, [(data, now())])[0]
 
     def release(
-        self, job_id: str, attempt: int, state: JobState, data: EventData, reason: tuple[str, str] | None
+        self,
+        job_id: str,
+        attempt: int,
+        state: JobState,
+        data: EventData,
+        reason: tuple[str, str] | None,
+        rests_until: str | None = None,
     ) -> bool:
         """Take a job from its attempt without a result; False when the fence or its state forbids."""
         with self._database.writing() as connection:
-            row = _change(connection, "release", state, job_id=job_id, attempt=attempt, **_reason(reason))
+            news = {"rests_until": rests_until, **_reason(reason)}
+            row = _change(connection, "release", state, job_id=job_id, attempt=attempt, **news)
             if row is None:
                 return False
             _append(connection, row, [(data, now())])

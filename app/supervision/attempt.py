@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
+from app.clock import from_now
 from app.followers import Followers
 from app.foreign_files import size_of_foreign
 from app.settings import Settings
@@ -257,8 +258,9 @@ class Attempt:
             from_checkpoint=retry.from_checkpoint,
             after_seconds=retry.after_seconds,
         )
+        reason, rests_until = (error.code, error.message), from_now(retry.after_seconds)
         self._rest(self._row.job_id, retry.after_seconds)
-        return self._store.release(self._row.job_id, self._row.attempt, "queued", failed, (error.code, error.message))
+        return self._store.release(self._row.job_id, self._row.attempt, "queued", failed, reason, rests_until)
 
     async def _insist(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call until the store can be used: what has happened must be recorded, however long the disk stays full."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from app.clock import seconds_until
 from app.supervision.history import History
 from schemas.assignment import Outcome
 from schemas.failures import FailureCode
@@ -10,7 +11,7 @@ from schemas.failures import FailureCode
 # and so would a want of memory; a full disk and a divergence need somebody's decision.
 RETRIED: frozenset[FailureCode] = frozenset({"worker_lost", "hung"})
 
-_LONGEST_REST_SECONDS = 60.0
+LONGEST_REST_SECONDS = 60.0
 _FACTOR = 4.0
 
 
@@ -20,6 +21,11 @@ class Retry:
 
     after_seconds: float
     from_checkpoint: str | None
+
+
+def rest_left(rests_until: str) -> float:
+    """Seconds that are left of a rest, to a service that starts; never more than the longest, wherever the clock went."""
+    return max(0.0, min(LONGEST_REST_SECONDS, seconds_until(rests_until)))
 
 
 def retry_of(
@@ -33,4 +39,4 @@ def retry_of(
         return None
     if history.lost and history.saved_in != attempt:
         return None
-    return Retry(min(_LONGEST_REST_SECONDS, rest_seconds * _FACTOR**history.lost), history.checkpoint)
+    return Retry(min(LONGEST_REST_SECONDS, rest_seconds * _FACTOR**history.lost), history.checkpoint)

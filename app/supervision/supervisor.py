@@ -22,6 +22,7 @@ from app.supervision.assigning import assignment_of, environment_of
 from app.supervision.attempt import Attempt
 from app.supervision.attempt_folder import AttemptFolder
 from app.supervision.orders import CANCEL, Order, write_down
+from app.supervision.retries import rest_left
 from app.supervision.settlement import settle
 from app.supervision.slots import Slots
 from app.supervision.verdict import training_error
@@ -83,6 +84,9 @@ class Supervisor:
         for row in await self._thread(self._store.active):
             self._slots.hold(row.assigned)
             self._tend(row, self._adopt)
+        for row in await self._thread(self._store.resting):
+            assert row.rests_until is not None
+            self._rest(row.job_id, rest_left(row.rests_until))
         scheduling = asyncio.create_task(self._schedule())
         self._tasks.add(scheduling)
         scheduling.add_done_callback(_report)
@@ -243,7 +247,7 @@ class Supervisor:
         return self._store.release(row.job_id, row.attempt, "queued", failed, ("worker_lost", message))
 
     def _rest(self, job_id: str, seconds: float) -> None:
-        """Leave a queued job alone for so long. From any thread; forgotten with this supervisor."""
+        """Leave a queued job alone for so long. From any thread."""
         self._resting.add(job_id)
 
         def end() -> None:

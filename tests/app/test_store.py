@@ -13,6 +13,7 @@ from typing import get_args
 import pytest
 
 from app.store.interface import IllegalTransition, KeyConflict, Store, StoreUnavailable
+from app.store.migrating import MIGRATIONS
 from app.store.sqlite import SqliteStore
 from schemas.events import (
     AttemptFailed,
@@ -345,9 +346,9 @@ def test_the_database_is_private_and_a_newer_one_is_refused(tmp_path: Path):
     SqliteStore(path).close()
     assert os.stat(path).st_mode & 0o777 == 0o600
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StoreUnavailable, match=r"version 2.*up to 1"):
+    with pytest.raises(StoreUnavailable, match=rf"version 99.*up to {len(MIGRATIONS)}.*newer release"):
         SqliteStore(path)
 
 

@@ -1,13 +1,16 @@
 """Attempts: what is lost is tried again, from the newest checkpoint, a number of times; what hangs is ended."""
 
 import fcntl
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.clock import from_now, now, seconds_until
 from app.supervision.history import History
-from app.supervision.retries import retry_of
+from app.supervision.retries import rest_left, retry_of
 from app.supervision.silence import Silence
 from app.supervision.verdict import training_error
 from schemas.assignment import Outcome
@@ -120,6 +123,31 @@ async def test_a_resting_job_lets_others_pass_and_can_be_cancelled(tmp_path: Pat
 
 
 @in_a_loop
+async def test_a_rest_goes_on_when_the_service_restarts_and_ends(tmp_path: Path):
+    async with Scene(tmp_path, retry_rest_seconds=3600.0) as scene:
+        job_id = scene.submit(LOST_ONCE, request=limits())
+        await scene.said(job_id, "attempt.failed")
+    async with Scene(tmp_path) as scene:
+        # A later job has run, so this one was passed over.
+        assert (await scene.settled(scene.submit("epoch(1); end('succeeded')"))).state == "succeeded"
+        row = scene.row(job_id)
+        assert (row.state, row.attempt) == ("queued", 1)
+        assert row.rests_until is not None
+        assert 30 < seconds_until(row.rests_until) <= 60
+    with closing(sqlite3.connect(tmp_path / "pytorch-trainer.db")) as connection, connection:
+        connection.execute("UPDATE job SET rests_until = ? WHERE job_id = ?", (now(), job_id))
+    async with Scene(tmp_path) as scene:
+        row = await scene.settled(job_id)
+        assert (row.state, row.attempt, row.rests_until) == ("succeeded", 2, None)
+
+
+def test_a_clock_that_was_put_back_makes_no_rest_longer():
+    assert rest_left(from_now(86400)) == 60.0
+    assert rest_left(from_now(-86400)) == 0.0
+    assert 9 < rest_left(from_now(10)) <= 10
+
+
+@in_a_loop
 async def test_a_worker_that_was_lost_while_it_was_being_cancelled_is_not_tried_again(tmp_path: Path):
     program = f"{GOES_ON}\nsignal.signal(signal.SIGTERM, lambda *_: die())\nepoch(1)\nwhile True: signal.pause()"
     async with Scene(tmp_path) as scene:
@@ -205,16 +233,6 @@ async def test_a_worker_that_talks_without_end_is_ended(tmp_path: Path):
     async with Scene(tmp_path, max_event_bytes=4 << 20) as scene:
         row = await scene.settled(scene.submit(program, request=limits()))
         assert (row.state, row.reason_code, row.attempt) == ("failed", "quota_exceeded", 1)
-
-
-@in_a_loop
-async def test_another_service_goes_on_with_the_next_attempt(tmp_path: Path):
-    async with Scene(tmp_path, retry_rest_seconds=3600.0) as scene:
-        job_id = scene.submit(LOST_ONCE, request=limits())
-        await scene.said(job_id, "attempt.failed")
-    async with Scene(tmp_path) as scene:
-        row = await scene.settled(job_id)
-        assert (row.state, row.attempt) == ("succeeded", 2)
 
 
 @in_a_loop
