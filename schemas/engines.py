@@ -59,6 +59,7 @@ _OF_A_NETWORK = (
     "/trainingConfig/gradientCheckpointing",
     "/trainingConfig/compile",
     "/trainingConfig/deterministic",
+    "/trainingConfig/profiler",
     "/trainingConfig/recovery",
     "/checkpointConfig/saveEverySteps",
     "/resources/threads",

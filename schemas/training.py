@@ -9,6 +9,7 @@ from schemas.base import Document
 from schemas.losses import Task
 from schemas.metrics import MONITOR_PATTERN, MetricName
 from schemas.parameter_groups import NamePattern, ParameterGroup
+from schemas.profiling import Profiler
 from schemas.recovery import RecoveryPolicy
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -187,4 +188,17 @@ class TrainingConfig(Document):
             description="Only operations that give the same bits every time; slower, and an operation without such a form fails the run."
         ),
     ] = False
+    profiler: Annotated[
+        bool | Profiler,
+        Field(
+            description="torch.profiler over a few steps, of the first rank: true, or an object with options. An error of it fails no training."
+        ),
+    ] = False
     recovery: RecoveryPolicy = Field(default_factory=RecoveryPolicy)
+
+    @property
+    def profiled(self) -> Profiler | None:
+        """``profiler`` with all options; None when it is off."""
+        if isinstance(self.profiler, Profiler):
+            return self.profiler
+        return Profiler() if self.profiler else None

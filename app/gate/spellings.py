@@ -63,6 +63,7 @@ _KEYS: dict[Path, str] = {
     ("trainingConfig", "earlyStopping", "patience"): "earlystoppingpatience earlystoppatience",
     ("trainingConfig", "seed"): "randomseed manualseed randomstate",
     ("trainingConfig", "devices"): "gpus numgpus ngpus worldsize numdevices",
+    ("trainingConfig", "profiler"): "profile profiling torchprofiler",
     ("checkpointConfig", "saveDir"): "savepath outputdir checkpointdir outdir savefolder ckptdir outputpath",
     ("checkpointConfig", "saveEvery"): "savefrequency saveeveryepochs saveinterval checkpointevery",
     ("checkpointConfig", "saveEverySteps"): "savesteps",
@@ -82,6 +83,7 @@ _SECTIONS: dict[Path, str] = {
     ("modelConfig",): "model modelsettings modeloptions",
     ("trackingConfig",): "tracking logging tracker",
     ("trainingConfig", "earlyStopping"): "earlystop",
+    ("trainingConfig", "profiler"): "profile profiling torchprofiler",
 }
 
 

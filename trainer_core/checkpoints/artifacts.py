@@ -32,7 +32,11 @@ def weights(checkpoint: str | None, name: str = WEIGHTS_FILE) -> list[Artifact]:
     """The weights in ``checkpoint``, the file called ``name``; none when there is no checkpoint."""
     if checkpoint is None:
         return []
-    path = Path(checkpoint) / name
+    return [file_artifact(Path(checkpoint) / name)]
+
+
+def file_artifact(path: Path) -> Artifact:
+    """The file ``path``, as it lies there."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return [Artifact(name=name, path=str(path), bytes=path.stat().st_size, sha256=digest)]
+    return Artifact(name=path.name, path=str(path), bytes=path.stat().st_size, sha256=digest)

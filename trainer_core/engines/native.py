@@ -19,8 +19,8 @@ from trainer_core.loop.precision import build_precision
 from trainer_core.loop.preparing.summary import write_summary
 from trainer_core.loop.ranks import Group, Ranks
 from trainer_core.loop.recovery.restart import PassLimits, restarting
-from trainer_core.loop.saving import Saving
 from trainer_core.loop.strategies.replicas import Replicas
+from trainer_core.loop.trainer import Trainer
 from trainer_core.registry import Ending
 from trainer_core.stop import Stop
 
@@ -87,17 +87,18 @@ def _train(around: Surroundings) -> Ending:
         finally:
             trainer.close()
     assert state != "running"
-    return Ending(state, _artifacts(around, material, trainer.saving))
+    return Ending(state, _artifacts(around, material, trainer))
 
 
-def _artifacts(around: Surroundings, material: Material, saving: Saving) -> list[Artifact]:
+def _artifacts(around: Surroundings, material: Material, trainer: Trainer) -> list[Artifact]:
     """Written by the first rank; the weights are those of the best checkpoint, or, without one, of the newest."""
     if not around.ranks.first:
         return []
     run_folder = Path(around.assignment.run_folder)
     preprocessing = write_preprocessing(run_folder, material.data.preprocessing)
     summary = write_summary(run_folder, material.preparation.summary())
-    return [*preprocessing, summary, *weights(saving.best_path or saving.latest_path)]
+    checkpoint = trainer.saving.best_path or trainer.saving.latest_path
+    return [*preprocessing, summary, *trainer.profiling.artifacts, *weights(checkpoint)]
 
 
 def _check_device(name: str) -> None:

@@ -25,6 +25,7 @@ from trainer_core.loop.metrics.metrics import Figures, build_figures
 from trainer_core.loop.optimizers import build_optimizer, default_learning_rate
 from trainer_core.loop.position import Position
 from trainer_core.loop.preparing.compiling import Compilation, Trial, compile_network
+from trainer_core.loop.profiling import Profiling, build_profiling
 from trainer_core.loop.recovery.fitting import build_memory
 from trainer_core.loop.recovery.ledger import Ledger
 from trainer_core.loop.recovery.lowered_schedule import LoweredSchedule
@@ -103,6 +104,7 @@ class Assembly:
             moment=self.moment,
             memory=self.memory,
             refusals=self.refusals,
+            profiling=self._profiling(),
             position=self.position,
             length=self.sizes.length,
             ranks=around.ranks,
@@ -231,6 +233,12 @@ class Assembly:
         if not self.around.ranks.first:
             return None
         return CheckpointFolder(Path(self.around.assignment.run_folder), self.request.checkpoint_config.keep_last)
+
+    def _profiling(self) -> Profiling:
+        """Of the first rank alone: the others do the same."""
+        around = self.around
+        wanted = self.training.profiled if around.ranks.first else None
+        return build_profiling(wanted, around.device, Path(around.assignment.run_folder), around.channel)
 
     def _evaluation(self) -> NoEvaluation:
         around, material, size = self.around, self.material, self.sizes.eval_batch_size

@@ -24,6 +24,7 @@ from trainer_core.loop.gradients import Gradients, get_learning_rate, set_learni
 from trainer_core.loop.metrics.metrics import Figures
 from trainer_core.loop.position import Length, Position
 from trainer_core.loop.precision import Precision
+from trainer_core.loop.profiling import Profiling
 from trainer_core.loop.ranks import Ranks, Totals
 from trainer_core.loop.recovery.memory import Memory
 from trainer_core.loop.recovery.moment import Moment
@@ -62,6 +63,7 @@ class Trainer:
     moment: Moment
     memory: Memory
     refusals: Refusals
+    profiling: Profiling
     position: Position
     length: Length
     ranks: Ranks
@@ -125,7 +127,7 @@ class Trainer:
         samples = 0
         self.reporting.begin_epoch()
         batches = self.batches.of_epoch(self.position.epoch, self.position.step_in_epoch, steps)
-        for batch in self.reporting.timed(batches):
+        for batch in self.profiling.over(self.reporting.timed(batches)):
             if self.refusals.leaves_out():
                 continue
             samples += batch.samples
@@ -211,6 +213,7 @@ class Trainer:
         self.saving.save(kind, self.position, is_best)
 
     def close(self) -> None:
-        """End what was started to fetch data."""
+        """End what was started to fetch data, and to look at the steps."""
+        self.profiling.close()
         self.batches.close()
         self.evaluation.close()
