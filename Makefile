@@ -1,4 +1,4 @@
-.PHONY: install demo test bench peers calibrate check format lint types contracts schemas clean help
+.PHONY: install demo test torture bench peers calibrate check format lint types contracts schemas clean help
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
@@ -32,6 +32,9 @@ calibrate: $(STAMP)  ## measure how often the alerts are wrong, and how often th
 
 test: $(STAMP)  ## run every test
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+
+torture: $(STAMP)  ## the tests that kill, damage, fill and flood, many times over: hours; goes on where it was broken off
+	@OMP_NUM_THREADS=1 PT_TORTURE=large $(BIN)/python -m pytest -n 0 -m torture -v --tb=short $(ARGS)
 
 format: $(STAMP)  ## rewrite the code in the house format
 	@$(BIN)/ruff format .

@@ -1,0 +1,66 @@
+"""What every random test has: a seed that is printed and replays it. And the large tier, which takes hours and goes on
+where it was broken off."""
+
+import os
+import random
+import secrets
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tiers import LARGE
+from tests.torture_record import TortureRecord
+
+_RECORD = Path(__file__).parents[1] / ".torture" / "passed.jsonl"
+_LARGE_SECONDS = 6 * 3600
+_figures: list[tuple[str, dict[str, Any]]] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One seed for all tests of a run: that of ``PT_SEED``, or a new one."""
+    # Processes of pytest-xdist inherit it.
+    seed = os.environ.setdefault("PT_SEED", str(secrets.randbelow(1 << 32)))
+    config.option.hypothesis_seed = seed
+
+
+def pytest_report_header() -> str:
+    """Named at the head of every run."""
+    return f"seed: PT_SEED={os.environ['PT_SEED']} replays what is random"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In the large tier: hours for each test, and those that have passed on this commit are left out."""
+    if not LARGE:
+        return
+    passed = TortureRecord(_RECORD).passed()
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in passed])
+    items[:] = [item for item in items if item.nodeid not in passed]
+    for item in items:
+        item.add_marker(pytest.mark.timeout(_LARGE_SECONDS), append=False)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep the figures of a test that has passed."""
+    if report.when != "call" or not report.passed or not report.user_properties:
+        return
+    figures = dict(report.user_properties)
+    _figures.append((report.nodeid, figures))
+    if LARGE and "PYTEST_XDIST_WORKER" not in os.environ:
+        TortureRecord(_RECORD).add(report.nodeid, report.duration, figures)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures."""
+    if LARGE and _figures:
+        terminalreporter.section("figures")
+        for test, figures in _figures:
+            terminalreporter.write_line(f"{test}: " + ", ".join(f"{name} {value}" for name, value in figures.items()))
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """What a random test draws from. Printed with the test's output: the seed that replays it."""
+    seed = os.environ["PT_SEED"]
+    print(f"PT_SEED={seed} replays this test")
+    return random.Random(f"{seed} {request.node.nodeid}")
