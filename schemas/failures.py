@@ -8,6 +8,11 @@ FailureCode = Literal[
     "model_import_failed",
     "model_invalid",
     "data_not_found",
+    "data_empty",
+    "data_unreadable",
+    "data_column_missing",
+    "data_not_finite",
+    "data_single_class",
     "data_invalid",
     "checkpoint_incompatible",
     "checkpoint_corrupt",
@@ -47,6 +52,23 @@ FAILURES: dict[FailureCode, FailureEntry] = {
     ),
     "data_not_found": FailureEntry(
         False, "modify_and_retry", "Correct the path; it is taken relative to the workspace."
+    ),
+    "data_empty": FailureEntry(
+        False, "modify_and_retry", "Name data that hold samples: the path is right, and nothing is in it."
+    ),
+    "data_unreadable": FailureEntry(
+        False, "modify_and_retry", "Replace or remove the named file, or mend the named line."
+    ),
+    "data_column_missing": FailureEntry(
+        False, "modify_and_retry", "Name columns (or arrays) that are there: the message lists them."
+    ),
+    "data_not_finite": FailureEntry(
+        False,
+        "modify_and_retry",
+        "Fill or drop the rows with a missing target, NaN or infinity, from the named one on.",
+    ),
+    "data_single_class": FailureEntry(
+        False, "modify_and_retry", "Give samples of at least two classes, or choose another dataConfig.target."
     ),
     "data_invalid": FailureEntry(
         False, "modify_and_retry", "Mend the data at the named place, or choose other columns."

@@ -35,12 +35,16 @@ class PretrainedWeights(Document):
 class ModelConfig(Document):
     """How the model is taken from the model file.
 
-    Order: the class named ``className``; ``build_model(**args)``; the only model class defined in the file; a
+    Order: ``build_model(**args)``; the class named ``className``; the only model class defined in the file; a
     module-level ``model``.
     """
 
     class_name: Annotated[
-        str | None, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$", description="Class of the model file to construct.")
+        str | None,
+        Field(
+            pattern="^[A-Za-z_][A-Za-z0-9_]*$",
+            description="Class of the model file to construct. Beside a build_model: the class that it must build; another one is an error.",
+        ),
     ] = None
     args: Annotated[
         dict[str, Any],

@@ -65,7 +65,7 @@ def test_commands_and_settings_of_a_request_exist():
     assert {code for code in CODE if re.fullmatch(r"[a-z]+Config\.\w+", code)} <= known
 
 
-@pytest.mark.parametrize("code", ["data_invalid", "model_invalid", "out_of_memory", "cancelled"])
+@pytest.mark.parametrize("code", ["data_not_finite", "model_invalid", "out_of_memory", "cancelled"])
 def test_failure_codes_exist(code: str):
     assert code in CODE
     assert code in get_args(FailureCode)

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from schemas.base import Document
 from schemas.files import write_synced
+from schemas.result import Place
 from trainer_core.failure import Failure
 
 FORMAT = 1
@@ -52,7 +53,7 @@ def _digest(document: dict[str, Any]) -> str:
 
 def corrupt(path: Path, what: str) -> Failure:
     """The failure of a checkpoint that is not what was written; ``path`` is the file."""
-    return Failure("checkpoint_corrupt", f"{path}: {what}.")
+    return Failure("checkpoint_corrupt", f"{path}: {what}.", place=Place(path=str(path)))
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> str:

@@ -51,7 +51,8 @@ class NamedArrays:
 def data_from_arrays(train: NamedArrays, validation: NamedArrays | None, request: TrainingRequest, format: str) -> Data:
     """Data of arrays in memory. Floating-point inputs become float32, integers int64 (token ids); neither is scaled.
 
-    Raises ``data_invalid`` naming the array and the row: lengths that differ, NaN or infinity, class numbers below 0.
+    Raises, naming the array and the row, ``data_not_finite`` for NaN and infinity, ``data_empty``, ``data_single_class``, and
+    ``data_invalid`` for lengths that differ and class numbers below 0.
     """
     coding, ignored = _coding(_checked(train), request), ignored_class(request)
     whole = _coded(train, coding, ignored)
@@ -99,7 +100,7 @@ def _checked(arrays: NamedArrays) -> NamedArrays:
 
 
 def check_finite(array: NDArray, place: Place) -> None:
-    """Raise ``data_invalid`` with the row (from 1) of the first value of ``array`` that float32 cannot hold: NaN, infinity,
+    """Raise ``data_not_finite`` with the row (from 1) of the first value of ``array`` that float32 cannot hold: NaN, infinity,
     and what is larger than 3.4e38."""
     if array.dtype.kind != "f":
         return
@@ -108,7 +109,7 @@ def check_finite(array: NDArray, place: Place) -> None:
         return
     index = tuple(int(part) for part in np.unravel_index(int(np.argmin(finite)), array.shape))
     raise Failure(
-        "data_invalid",
+        "data_not_finite",
         f"Array {place.column!r} holds {array[index]} at index {list(index)}; {int((~finite).sum())} such values in all.",
         next_move="Fill or drop the samples with NaN or infinite values, and those beyond float32.",
         place=place.model_copy(update={"row": index[0] + 1}),
@@ -118,7 +119,7 @@ def check_finite(array: NDArray, place: Place) -> None:
 def _coding(arrays: NamedArrays, request: TrainingRequest) -> TargetCoding:
     targets, place, task = arrays.targets, arrays.target_place, request.training_config.task
     if len(targets) == 0:
-        raise Failure("data_invalid", f"{arrays.path} holds no sample.", place=place)
+        raise Failure("data_empty", f"{arrays.path} holds no sample.", place=place)
     if targets.dtype.kind not in "biuf":
         names = targets.ravel() if targets.ndim == 2 and targets.shape[1] == 1 else targets
         if names.ndim != 1:

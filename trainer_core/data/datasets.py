@@ -117,7 +117,7 @@ def stack(items: list[Any]) -> Any:
 
 def _data_of_datasets(train: DatasetSamples, validation: DatasetSamples | None, request: TrainingRequest) -> Data:
     if len(train) == 0:
-        raise Failure("data_invalid", "The training data set is empty.", place=Place(path=str(train.path)))
+        raise Failure("data_empty", "The training data set is empty.", place=Place(path=str(train.path)))
     inputs, targets = train.take(np.arange(min(PROBE, len(train))))
     with running(train.path, "data_invalid", "reading the targets of build_dataset"):
         known = _known_targets(train.dataset, len(train))

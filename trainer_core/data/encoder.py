@@ -51,7 +51,7 @@ class Column:
         return [f"{self.name}={item}" for item in self.categories] if self.kind == "category" else [self.name]
 
     def encode(self, column: pd.Series, rows: Indices, path: str) -> NDArray[np.float32]:
-        """The column as float32, (rows, inputs). Raises ``data_invalid`` with the row of what is no finite number."""
+        """The column as float32, (rows, inputs). Raises ``data_not_finite`` with the row of what is no finite number."""
         if self.kind == "category":
             codes = pd.Index(self.categories).get_indexer(_texts(column))
             one_hot: NDArray[np.float32] = np.equal.outer(codes, np.arange(len(self.categories))).astype(np.float32)
@@ -63,7 +63,7 @@ class Column:
             position = int(np.argmax(wrong))
             row = int(rows[position]) + 1
             raise Failure(
-                "data_invalid",
+                "data_not_finite",
                 f"Column {self.name!r} holds {values[position]} in row {row}; float32 ends at {LARGEST:.1e}.",
                 next_move="Correct the cell, or leave it empty: an empty cell counts as missing.",
                 place=Place(path=path, column=self.name, row=row),

@@ -37,8 +37,8 @@ SOURCES: dict[DataFormat, str] = {
 def load_data(assignment: Assignment, model_file: ModelFile) -> Data:
     """The samples of a run, split and preprocessed; the same on every rank and at every resume.
 
-    Raises ``Failure("data_not_found")`` for a path that is not there, and ``Failure("data_invalid")`` with the file,
-    column, row or line for what is in it.
+    Raises ``Failure("data_not_found")`` for a path that is not there, and one of the other ``data_…`` codes, with the file,
+    column, row or line, for what is in it.
     """
     request = assignment.request
     config = request.data_config
@@ -111,7 +111,7 @@ def _check_not_empty(data: Data, config: DataConfig) -> None:
     for name, samples, path in sides:
         if samples is not None and len(samples) == 0:
             place = Place(path=path or config.train_path)
-            raise Failure("data_invalid", f"The {name} data are empty: {place.path} holds no sample.", place=place)
+            raise Failure("data_empty", f"The {name} data are empty: {place.path} holds no sample.", place=place)
 
 
 def _small_data(data: Data) -> list[Alert]:

@@ -46,7 +46,7 @@ class Transform:
         return 4 * self.channels * self.size[0] * self.size[1]
 
     def decode(self, path: str) -> NDArray[np.uint8]:
-        """The picture at ``path``, (channels, height, width), uint8. Raises ``data_invalid`` with the path."""
+        """The picture at ``path``, (channels, height, width), uint8. Raises ``data_unreadable`` with the path."""
         try:
             with Image.open(path) as image:
                 picture = _eight_bit(image).convert(self.mode)
@@ -185,4 +185,4 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 def _unreadable(path: str, error: Exception) -> Failure:
     message = f"{path} cannot be read as an image ({type(error).__name__}): it is cut short, damaged, or no image."
     next_move = "Replace or remove this file."
-    return Failure("data_invalid", message, next_move=next_move, place=Place(path=path), detail=str(error))
+    return Failure("data_unreadable", message, next_move=next_move, place=Place(path=path), detail=str(error))

@@ -1,4 +1,4 @@
-"""Files that hold a table. What cannot be read is ``data_invalid``, with the line."""
+"""Files that hold a table. What cannot be read is ``data_unreadable``, with the line."""
 
 import json
 import re
@@ -36,19 +36,19 @@ def read_csv(path: Path) -> pd.DataFrame:
         message = f"The rows of {path.name} have more fields than its header names ({len(header.columns)})."
         next_move = "Name every column in the header."
         place = Place(path=str(path), line=2)
-        raise Failure("data_invalid", message, next_move=next_move, place=place, detail=str(error)) from error
+        raise Failure("data_unreadable", message, next_move=next_move, place=place, detail=str(error)) from error
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         message = f"{path.name} cannot be read or unpacked ({type(error).__name__})."
-        raise Failure("data_invalid", message, place=Place(path=str(path)), detail=str(error)) from error
+        raise Failure("data_unreadable", message, place=Place(path=str(path)), detail=str(error)) from error
     except pd.errors.EmptyDataError as error:
-        raise Failure("data_invalid", f"{path} is empty.", place=Place(path=str(path))) from error
+        raise Failure("data_empty", f"{path} is empty.", place=Place(path=str(path))) from error
     except pd.errors.ParserError as error:
         found = re.search(r"line (\d+)", str(error))
         line = int(found.group(1)) if found else None
         where = f"line {line} of {path.name}" if line else path.name
         message = f"{where} does not fit the table: {_reason(error)}."
         place = Place(path=str(path), line=line)
-        raise Failure("data_invalid", message, place=place, detail=str(error)) from error
+        raise Failure("data_unreadable", message, place=place, detail=str(error)) from error
     except UnicodeDecodeError as error:
         raise _not_text(path, error) from error
     return table
@@ -79,7 +79,7 @@ def read_jsonl(path: Path) -> pd.DataFrame:
         table = pd.DataFrame.from_records(rows)
     except UnicodeEncodeError as error:
         message = f"{path.name} holds half a surrogate pair ({error.object[error.start]!r}), which is no text."
-        raise Failure("data_invalid", message, place=Place(path=str(path))) from error
+        raise Failure("data_unreadable", message, place=Place(path=str(path))) from error
     check_width(len(table.columns), path)
     return table
 
@@ -91,7 +91,7 @@ def read_parquet(path: Path) -> pd.DataFrame:
         table = pd.read_parquet(path)
     except (pa.ArrowException, OSError, ValueError) as error:
         message = f"{path.name} cannot be read as Parquet ({type(error).__name__})."
-        raise Failure("data_invalid", message, place=Place(path=str(path)), detail=str(error)) from error
+        raise Failure("data_unreadable", message, place=Place(path=str(path)), detail=str(error)) from error
     for name, column in table.items():
         nested = (
             column.map(lambda cell: isinstance(cell, dict | list | np.ndarray)) if column.dtype == object else column
@@ -114,16 +114,16 @@ def _row(text: str, path: Path, number: int) -> dict[str, object]:
     try:
         row = json.loads(text)
     except (RecursionError, OverflowError) as error:
-        raise Failure("data_invalid", f"Line {number} of {path.name} is nested too deep.", place=place) from error
+        raise Failure("data_unreadable", f"Line {number} of {path.name} is nested too deep.", place=place) from error
     except json.JSONDecodeError as error:
         message = f"Line {number} of {path.name} is not JSON: {error.msg} at column {error.colno}."
-        raise Failure("data_invalid", message, place=place) from error
+        raise Failure("data_unreadable", message, place=place) from error
     except ValueError as error:
         message = f"Line {number} of {path.name} holds a number of too many digits."
-        raise Failure("data_invalid", message, place=place, detail=str(error)) from error
+        raise Failure("data_unreadable", message, place=place, detail=str(error)) from error
     if not isinstance(row, dict):
         message = f"Line {number} of {path.name} is a {type(row).__name__}; an object was expected."
-        raise Failure("data_invalid", message, place=place)
+        raise Failure("data_unreadable", message, place=place)
     nested = next((name for name, value in row.items() if isinstance(value, dict | list)), None)
     if nested is not None:
         raise _nested(f"Line {number} of {path.name}", nested, place)
@@ -144,5 +144,5 @@ def _reason(error: Exception) -> str:
 def _not_text(path: Path, error: UnicodeDecodeError) -> Failure:
     message = f"{path.name} is not UTF-8 text (byte {error.start})."
     return Failure(
-        "data_invalid", message, next_move="Save it as UTF-8.", place=Place(path=str(path)), detail=str(error)
+        "data_unreadable", message, next_move="Save it as UTF-8.", place=Place(path=str(path)), detail=str(error)
     )

@@ -26,8 +26,9 @@ from trainer_core.models.file import ModelFile
 def load(request: TrainingRequest, format: DataFormat, _model_file: ModelFile) -> Data:
     """Rows as float32: numbers (standardized), booleans, and texts as one column per category.
 
-    What is missing is filled (median; a category of its own) and said. Raises ``data_invalid`` with line, row or column
-    for what cannot be read, for unknown columns, and for targets that are missing or not finite.
+    What is missing is filled (median; a category of its own) and said. Raises, with line, row or column, ``data_unreadable``,
+    ``data_empty``, ``data_column_missing``, ``data_not_finite`` (a target that is missing is, too), ``data_single_class``, and
+    ``data_invalid`` for what fits neither table nor task.
     """
     config = request.data_config
     table = _read(config.train_path, format)
@@ -65,7 +66,7 @@ def _read(path: str, format: DataFormat) -> pd.DataFrame:
         next_move = "Separate the fields by commas, or by tabs in a .tsv file." if separated else None
         raise Failure("data_invalid", message, next_move=next_move, place=Place(path=path))
     if len(table) == 0:
-        raise Failure("data_invalid", f"{path} has a header and no rows.", place=Place(path=path))
+        raise Failure("data_empty", f"{path} has a header and no rows.", place=Place(path=path))
     return table
 
 
@@ -77,7 +78,7 @@ def _validation_side(
     if missing:
         message = f"{path} lacks columns of the training table: {', '.join(missing)}."
         place = Place(path=path, column=missing[0], pointer="/dataConfig/valPath")
-        raise Failure("data_invalid", message, next_move="Give both tables the same columns.", place=place)
+        raise Failure("data_column_missing", message, next_move="Give both tables the same columns.", place=place)
     place = Place(path=path, column=target)
     return table, coding.encode(target_values(table[target], place), place), np.arange(len(table)), path
 
@@ -112,7 +113,7 @@ def _unknown_column(name: str, table: pd.DataFrame, path: str, pointer: str) -> 
     near = get_close_matches(name, columns, n=1, cutoff=0.5)
     listed = ", ".join(columns[:50]) + (" ..." if len(columns) > 50 else "")
     return Failure(
-        "data_invalid",
+        "data_column_missing",
         f"{Path(path).name} has no column {name!r}; it has {listed}." + (f" Did you mean {near[0]!r}?" if near else ""),
         next_move=f"Set {pointer} to a column of the table.",
         place=Place(path=path, column=name, pointer=pointer),
@@ -121,12 +122,12 @@ def _unknown_column(name: str, table: pd.DataFrame, path: str, pointer: str) -> 
 
 
 def target_values(column: pd.Series, place: Place) -> NDArray:
-    """The targets as an array of numbers, booleans or text; ``data_invalid`` with the row of a missing or infinite one."""
+    """The targets as an array of numbers, booleans or text; ``data_not_finite`` with the row of a missing or infinite one."""
     missing = column.isna().to_numpy()
     if missing.any():
         row = int(np.argmax(missing)) + 1
         raise Failure(
-            "data_invalid",
+            "data_not_finite",
             f"The target {place.column!r} is missing in row {row} ({int(missing.sum())} rows in all). Empty cells and "
             "NA, NaN, null and None count as missing.",
             next_move="Fill or drop these rows: a row without an answer teaches nothing.",
@@ -138,7 +139,7 @@ def target_values(column: pd.Series, place: Place) -> NDArray:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         row = int(np.argmin(np.isfinite(values))) + 1
         message = f"The target {place.column!r} is infinite in row {row}."
-        raise Failure("data_invalid", message, place=place.model_copy(update={"row": row}))
+        raise Failure("data_not_finite", message, place=place.model_copy(update={"row": row}))
     return values
 
 

@@ -57,7 +57,8 @@ class TargetCoding:
 def code_column(values: NDArray, task: Task | None, place: Place) -> TargetCoding:
     """The coding of a table's target column (without missing values); ``task`` overrides the rule ``TASK_RULE``.
 
-    Raises ``data_invalid`` when the values do not fit the task: one class only, three for binary, text for regression.
+    Raises ``data_single_class`` for one class only, and ``data_invalid`` when the values do not fit the task: three classes
+    for binary, text for regression.
     """
     numeric = values.dtype.kind in "iuf"
     if task is None:
@@ -81,7 +82,7 @@ def _check_size(values: NDArray, place: Place) -> None:
     if wrong.any():
         row = int(np.argmax(wrong)) + 1
         message = f"The target {place.column!r} is {values[row - 1]:g} in row {row}; float32 ends at {LARGEST:.1e}."
-        raise Failure("data_invalid", message, place=place.model_copy(update={"row": row}))
+        raise Failure("data_not_finite", message, place=place.model_copy(update={"row": row}))
 
 
 def _check_whole(values: NDArray, place: Place) -> None:
@@ -98,10 +99,10 @@ def _check_whole(values: NDArray, place: Place) -> None:
 
 
 def check_class_count(classes: list[str], task: Task, place: Place) -> None:
-    """Raise ``data_invalid`` for one class only, and for more than two in a binary task."""
+    """Raise ``data_single_class`` for one class only, and ``data_invalid`` for more than two in a binary task."""
     if len(classes) < 2:
         raise Failure(
-            "data_invalid",
+            "data_single_class",
             f"There is one class only ({', '.join(classes)}): nothing can be told apart.",
             next_move="Give samples of at least two classes.",
             place=place,

@@ -59,7 +59,7 @@ def _read(path: Path, format: DataFormat, config: DataConfig) -> NamedArrays:
 def _choose(
     arrays: Mapping[str, NDArray], wanted: str | None, usual: tuple[str, ...], path: Path, role: str, pointer: str
 ) -> str:
-    """The name of the array that is wanted, or goes by a usual name; raises ``data_invalid`` listing what there is."""
+    """The name of the array that is wanted, or goes by a usual name; raises ``data_column_missing`` listing what there is."""
     name = wanted or next((item for item in usual if item in arrays), None)
     if name is not None and name in arrays:
         return name
@@ -67,7 +67,7 @@ def _choose(
     there = ", ".join(arrays) or "nothing else"
     what = f"no array {wanted!r}" if wanted else f"no {role} array under a usual name ({', '.join(usual)})"
     raise Failure(
-        "data_invalid",
+        "data_column_missing",
         f"{path.name} has {what}; it has {there}." + (f" Did you mean {near[0]!r}?" if near else ""),
         next_move="Name the arrays by dataConfig.features (one) and dataConfig.target.",
         place=Place(path=str(path), pointer=pointer),
@@ -77,7 +77,7 @@ def _choose(
 
 def _unreadable(path: Path, error: Exception, next_move: str | None = None) -> Failure:
     message = f"{path.name} cannot be read as {path.suffix.lstrip('.') or 'tensors'}: {type(error).__name__}."
-    return Failure("data_invalid", message, next_move=next_move, place=Place(path=str(path)), detail=str(error))
+    return Failure("data_unreadable", message, next_move=next_move, place=Place(path=str(path)), detail=str(error))
 
 
 def read_npz(path: Path) -> dict[str, NDArray]:

@@ -15,6 +15,7 @@ from schemas.request import TrainingRequest
 from schemas.result import Place
 from trainer_core.channel import Channel
 from trainer_core.checkpoints.snapshot import check_can_be_kept
+from trainer_core.data.known_arguments import known_arguments
 from trainer_core.data.load import load_data
 from trainer_core.data.samples import Data
 from trainer_core.epochs.chosen_metrics import choose_metrics
@@ -104,7 +105,7 @@ def load(around: Surroundings) -> Material:
     classes = len(data.classes or ())
     metrics = choose_metrics(request, data.task, classes, has_own=model_file.metrics is not None)
     randomness.seed_everything(request.training_config.seed)
-    model: nn.Module = model_file.build(request.model_settings, nn.Module)
+    model: nn.Module = model_file.build(request.model_settings, nn.Module, lambda: known_arguments(data))
     make_ready(model, model_file.path, around.device)
     preparation = prepare(model, request)
     loss = build_loss(request.training_config, data.task, model_file.loss, around.device)

@@ -12,23 +12,25 @@ from schemas.model import ModelConfig
 from schemas.problems import PatchOperation
 from schemas.result import Place
 from trainer_core.failure import Failure
-from trainer_core.models.signature import check_arguments
+from trainer_core.models.signature import Known, check_arguments
 from trainer_core.models.user_code import running
 
 
-def build(module: ModuleType, path: Path, source: str, config: ModelConfig, kind: type) -> Any:
+def build(module: ModuleType, path: Path, source: str, config: ModelConfig, kind: type, known: Known) -> Any:
     """The model of ``module``; see ``ModelFile.build`` for the order and the failures."""
     maker = _maker(module, path, source, config, kind)
     if maker is None:
         return _ready_model(module, path, config, kind)
     name, call = maker
     place = Place(path=str(path), line=_line_of(source, name))
-    check_arguments(name, call, config.args, place)
+    check_arguments(name, call, config, place, known)
     with running(path, "model_invalid", f"building the model with {name}"):
         model = call(**config.args)
     if not isinstance(model, kind):
         message = f"{name} returned {_kind_name(type(model))}; {_kind_name(kind)} was expected."
         raise Failure("model_invalid", message, next_move=f"Make {name} return the model.", place=place)
+    if config.class_name is not None and config.class_name not in [item.__name__ for item in type(model).__mro__]:
+        raise _another_class(model, config.class_name, list(own_classes(module, kind)), place)
     return model
 
 
@@ -36,14 +38,14 @@ def _maker(
     module: ModuleType, path: Path, source: str, config: ModelConfig, kind: type
 ) -> tuple[str, Callable[..., Any]] | None:
     """Name and callable that make the model, or None when the file holds a finished one."""
-    if config.class_name is not None:
-        return config.class_name, _named_class(module, path, config.class_name, kind, config)
     function = getattr(module, "build_model", None)
     if function is not None:
         if not callable(function):
             message = f"`build_model` in {path.name} is a {type(function).__name__}; a function was expected."
             raise Failure("model_invalid", message, place=Place(path=str(path)))
         return "build_model", function
+    if config.class_name is not None:
+        return config.class_name, _named_class(module, path, config.class_name, kind, config)
     own = own_classes(module, kind)
     if len(own) == 1:
         return next(iter(own.items()))
@@ -84,6 +86,21 @@ def _named_class(module: ModuleType, path: Path, name: str, kind: type, config: 
         next_move="Set modelConfig.className to one of the classes in the message.",
         place=Place(path=str(path), pointer="/modelConfig/className"),
         fix=_class_name_fix(near[0], config) if near else None,
+    )
+
+
+def _another_class(model: Any, wanted: str, own: list[str], place: Place) -> Failure:
+    """The failure of a request that names one class where ``build_model``, which comes first, builds another."""
+    built = type(model).__name__
+    others = [name for name in own if name != built]
+    return Failure(
+        "model_invalid",
+        f"build_model, which comes before classes, built a {built}; modelConfig.className names {wanted!r}. The file offers "
+        f"build_model and the classes {', '.join(own) or '(none of its own)'}.",
+        next_move=f"Drop modelConfig.className to train what build_model builds, or let build_model take an argument that "
+        f"chooses {' or '.join(others) or wanted}, and give it in modelConfig.args.",
+        place=place.model_copy(update={"pointer": "/modelConfig/className"}),
+        fix=[PatchOperation(op="remove", path="/modelConfig/className")],
     )
 
 

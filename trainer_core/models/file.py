@@ -16,6 +16,7 @@ from schemas.model import ModelConfig
 from schemas.result import Place
 from trainer_core.failure import Failure
 from trainer_core.models.choice import build
+from trainer_core.models.signature import Known, nothing_known
 from trainer_core.models.user_code import guarded, running, user_place
 
 __all__ = ["ModelFile", "user_place"]
@@ -67,15 +68,16 @@ class ModelFile:
             collate=_function(module, path, "collate"),
         )
 
-    def build(self, config: ModelConfig, kind: type) -> Any:
+    def build(self, config: ModelConfig, kind: type, known: Known = nothing_known) -> Any:
         """The model, an instance of ``kind`` (``torch.nn.Module`` or ``sklearn.base.BaseEstimator``).
 
-        The first of these that there is: the class named by ``config.class_name`` (an explicit name that was ignored
-        would be a lie); ``build_model(**args)``; the only subclass of ``kind`` defined in the file; a module-level
-        ``model``. Raises ``Failure("model_invalid")`` with place and fix when none or several fit, when ``args`` do
-        not fit the signature, when the constructor raises, and when the result is of another type.
+        The first of these that there is: ``build_model(**args)``; the class named by ``config.class_name``; the only
+        subclass of ``kind`` defined in the file; a module-level ``model``. Raises ``Failure("model_invalid")`` with place
+        and fix when none or several fit, when ``build_model`` builds something else than the class that is named (a name
+        that was ignored would be a lie), when ``args`` do not fit the signature (``known`` are arguments that the data
+        could fill in, by their usual names), when the constructor raises, and when the result is of another type.
         """
-        return build(self.module, self.path, self.source, config, kind)
+        return build(self.module, self.path, self.source, config, kind, known)
 
 
 def _compile(content: bytes, path: Path) -> tuple[str, CodeType]:

@@ -5,21 +5,34 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
+from schemas.model import ModelConfig
 from schemas.problems import PatchOperation
 from schemas.result import Place
 from trainer_core.failure import Failure
 
 POINTER = "/modelConfig/args"
 
+# Arguments, by their usual names, that the data could fill in. Asked for only where one is missing.
+Known = Callable[[], dict[str, int]]
+
+
+def nothing_known() -> dict[str, int]:
+    """No data have been read yet."""
+    return {}
+
+
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-def check_arguments(name: str, target: Callable[..., object], args: dict[str, Any], place: Place) -> None:
-    """Raise ``model_invalid`` unless ``target(**args)`` fits the signature of ``target``.
+def check_arguments(
+    name: str, target: Callable[..., object], config: ModelConfig, place: Place, known: Known = nothing_known
+) -> None:
+    """Raise ``model_invalid`` unless ``target(**config.args)`` fits the signature of ``target``.
 
     The message names every unknown and every missing argument and the whole signature; the fix, where one is
-    certain, is a JSON Patch of ``/modelConfig/args``.
+    certain, is a JSON Patch of the request: names that were misspelt, and what is missing as the data say it.
     """
+    args = config.args
     try:
         signature = inspect.signature(target)
     except ValueError:  # some callables written in C have none
@@ -33,12 +46,17 @@ def check_arguments(name: str, target: Callable[..., object], args: dict[str, An
     free = [key for key in named if key not in args]
     meant = {key: next(iter(get_close_matches(key, free, n=1, cutoff=0.5)), None) for key in unknown}
     still_missing = set(missing) - set(meant.values())
+    of_data = {key: value for key, value in known().items() if key in still_missing} if still_missing else {}
+    said = "".join(f" By the data {key} is {value}." for key, value in of_data.items())
+    fix = _patch(meant, args)
+    if of_data:
+        fix = [_whole(config, meant, of_data)]
     raise Failure(
         "model_invalid",
-        f"{name} does not fit modelConfig.args: {_complaint(meant, missing)}. It is defined as {name}{signature}.",
+        f"{name} does not fit modelConfig.args: {_complaint(meant, missing)}. It is defined as {name}{signature}.{said}",
         next_move="Give modelConfig.args the names of the signature in the message.",
         place=place.model_copy(update={"pointer": POINTER}),
-        fix=None if still_missing else _patch(meant, args),
+        fix=None if still_missing - of_data.keys() else fix,
     )
 
 
@@ -56,6 +74,13 @@ def _patch(meant: dict[str, str | None], args: dict[str, Any]) -> list[PatchOper
         if near:
             operations.append(PatchOperation(op="add", path=f"{POINTER}/{_escape(near)}", value=args[key]))
     return operations
+
+
+def _whole(config: ModelConfig, meant: dict[str, str | None], further: dict[str, int]) -> PatchOperation:
+    """All of modelConfig, which the request may lack, with the arguments renamed and ``further`` ones."""
+    names = {key: meant.get(key, key) for key in config.args}
+    args = {name: config.args[key] for key, name in names.items() if name} | further
+    return PatchOperation(op="add", path="/modelConfig", value=config.model_copy(update={"args": args}).given())
 
 
 def _escape(key: str) -> str:

@@ -403,7 +403,7 @@ def test_a_syntax_error_in_the_model_file_names_the_line(gate: Gate):
 
 
 BOMBS = {
-    "fields": "import torch\nx = f'" + "{a}" * 300_000 + "'",
+    "fields": "import torch\nx = f'" + "{a}" * 300_000 + "'",  # minutes on any machine
     "nesting": "import torch, sklearn\n"
     + "".join(f"{' ' * depth}def f():\n" for depth in range(95))
     + (" " * 95 + "x=" + "a+" * 100 + "a\n") * 3000,
@@ -427,9 +427,11 @@ def test_a_model_file_that_python_parses_for_minutes_stops_nobody(gate: Gate, wo
     found = gate.examine(changed("modelPath", "models/bomb.py"), "paths")
     ended.set()
     onlooker.join()
-    assert the_error(found, "/modelPath").code == "model_import_failed"
+    # A quick machine may be through with it in the time that is given.
+    assert {(error.pointer, error.code) for error in found.errors} <= {("/modelPath", "model_import_failed")}
     assert time.monotonic() - begin < 40
     assert max(pauses) < 2
+    assert found.errors or program != BOMBS["fields"]
 
 
 def test_a_large_model_file_is_read_as_a_small_one_is(gate: Gate, workspace: Path):

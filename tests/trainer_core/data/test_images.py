@@ -136,7 +136,7 @@ def test_damaged_images_are_named(refuse, tmp_path: Path):
     cut = tmp_path / "train" / "b" / "2.png"
     cut.write_bytes(whole.read_bytes()[:600])
     error = refuse("train", valPath="train")
-    assert (error.code, error.place.path) == ("data_invalid", str(cut))
+    assert (error.code, error.place.path) == ("data_unreadable", str(cut))
     cut.write_bytes(b"no image at all")
     assert refuse("train", valPath="train").place.path == str(cut)
 

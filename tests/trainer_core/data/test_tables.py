@@ -148,28 +148,46 @@ def test_classes_written_with_a_decimal_point_are_suspected(load, tmp_path: Path
 
 
 REFUSED = [
-    ("a,y\n1,0\n2,1,9\n", {}, {"line": 3}, "Expected 2 fields in line 3, saw 3"),
-    ("a,y\n1,0\n2,\n", {}, {"row": 2, "column": "y"}, "target 'y' is missing in row 2"),
-    ("a,y\n1,0.5\n2,inf\n", {}, {"row": 2, "column": "y"}, "infinite in row 2"),
-    ("a,y\n1,0\ninf,1\n3,0\n", {}, {"row": 2, "column": "a"}, "'a' holds inf in row 2"),
-    ("a,y\n1e39,0\n2,1\n", {}, {"row": 1, "column": "a"}, "float32 ends at 3.4e+38"),
-    ("a,y\n1,0\n2,0\n", {}, {"column": "y"}, "one class only (0)"),
-    ("a,y\n1,0\n?,1\n3,1\n", {}, {"row": 2, "column": "a"}, "holds numbers, but '?' in row 2"),
-    ("a,y\n", {}, {}, "a header and no rows"),
-    ("", {}, {}, "is empty"),
-    ("y\n1\n2\n", {}, {}, "1 column(s)"),
-    ("a,y\n7,0\n7,1\n", {}, {"pointer": "/dataConfig/features"}, "No column is left to learn from: a (constant)"),
-    ("a,y\n1,x\n2,z\n", {"training": {"task": "regression"}}, {"column": "y"}, "cannot be regressed"),
-    ("a,y\n1,x\n2,z\n3,w\n", {"training": {"task": "binary"}}, {"column": "y"}, "there are 3 classes: w, x, z"),
-    ("a,y\n1,0.5\n2,1\n", {"training": {"task": "classification"}}, {"row": 1}, "fractions are no classes"),
+    ("a,y\n1,0\n2,1,9\n", "data_unreadable", {}, {"line": 3}, "Expected 2 fields in line 3, saw 3"),
+    ("a,y\n1,0\n2,\n", "data_not_finite", {}, {"row": 2, "column": "y"}, "target 'y' is missing in row 2"),
+    ("a,y\n1,0.5\n2,inf\n", "data_not_finite", {}, {"row": 2, "column": "y"}, "infinite in row 2"),
+    ("a,y\n1,0\ninf,1\n3,0\n", "data_not_finite", {}, {"row": 2, "column": "a"}, "'a' holds inf in row 2"),
+    ("a,y\n1e39,0\n2,1\n", "data_not_finite", {}, {"row": 1, "column": "a"}, "float32 ends at 3.4e+38"),
+    ("a,y\n1,0\n2,0\n", "data_single_class", {}, {"column": "y"}, "one class only (0)"),
+    ("a,y\n1,0\n?,1\n3,1\n", "data_invalid", {}, {"row": 2, "column": "a"}, "holds numbers, but '?' in row 2"),
+    ("a,y\n", "data_empty", {}, {}, "a header and no rows"),
+    ("", "data_empty", {}, {}, "is empty"),
+    ("y\n1\n2\n", "data_invalid", {}, {}, "1 column(s)"),
+    (
+        "a,y\n7,0\n7,1\n",
+        "data_invalid",
+        {},
+        {"pointer": "/dataConfig/features"},
+        "No column is left to learn from: a (constant)",
+    ),
+    ("a,y\n1,x\n2,z\n", "data_invalid", {"training": {"task": "regression"}}, {"column": "y"}, "cannot be regressed"),
+    (
+        "a,y\n1,x\n2,z\n3,w\n",
+        "data_invalid",
+        {"training": {"task": "binary"}},
+        {"column": "y"},
+        "there are 3 classes: w, x, z",
+    ),
+    (
+        "a,y\n1,0.5\n2,1\n",
+        "data_invalid",
+        {"training": {"task": "classification"}},
+        {"row": 1},
+        "fractions are no classes",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("text", "arguments", "place", "message"), REFUSED)
-def test_a_table_that_is_refused_names_the_place(refuse, tmp_path: Path, text, arguments, place, message):
+@pytest.mark.parametrize(("text", "code", "arguments", "place", "message"), REFUSED)
+def test_a_table_that_is_refused_names_the_place(refuse, tmp_path: Path, text, code, arguments, place, message):
     write(tmp_path, text)
     error = refuse("table.csv", valPath="table.csv", **arguments)
-    assert error.code == "data_invalid"
+    assert error.code == code
     assert message in error.message
     found = error.place.model_dump(exclude_none=True)
     assert place.items() <= found.items()

@@ -101,23 +101,23 @@ def broken(array: np.ndarray, index: tuple[int, ...], value: float) -> np.ndarra
 
 
 @pytest.mark.parametrize(
-    ("arrays", "training", "row", "message"),
+    ("arrays", "training", "row", "code", "message"),
     [
-        ({"x": X, "y": Y[:29]}, {}, None, "'x' has 30 samples and 'y' 29"),
-        ({"x": broken(X, (7, 2), np.nan), "y": Y}, {}, 8, "'x' holds nan at index [7, 2]"),
-        ({"x": X, "y": broken(X[:, 0], (3,), np.inf)}, {}, 4, "'y' holds inf at index [3]"),
-        ({"x": X, "y": broken(Y, (5,), -1)}, {}, 6, "holds -1 in row 6"),
-        ({"x": X, "y": Y + 0.5}, {"task": "classification"}, 1, "class numbers are 0, 1, 2"),
-        ({"x": X, "y": Y}, {"task": "binary"}, 3, "a binary target is 0 or 1"),
-        ({"x": X, "y": Y * 0}, {}, None, "one class only (0)"),
-        ({"x": np.array([["a", "b"]] * 30), "y": Y}, {}, None, "no samples of numbers"),
-        ({"x": X[:0], "y": Y[:0]}, {}, None, "holds no sample"),
+        ({"x": X, "y": Y[:29]}, {}, None, "data_invalid", "'x' has 30 samples and 'y' 29"),
+        ({"x": broken(X, (7, 2), np.nan), "y": Y}, {}, 8, "data_not_finite", "'x' holds nan at index [7, 2]"),
+        ({"x": X, "y": broken(X[:, 0], (3,), np.inf)}, {}, 4, "data_not_finite", "'y' holds inf at index [3]"),
+        ({"x": X, "y": broken(Y, (5,), -1)}, {}, 6, "data_invalid", "holds -1 in row 6"),
+        ({"x": X, "y": Y + 0.5}, {"task": "classification"}, 1, "data_invalid", "class numbers are 0, 1, 2"),
+        ({"x": X, "y": Y}, {"task": "binary"}, 3, "data_invalid", "a binary target is 0 or 1"),
+        ({"x": X, "y": Y * 0}, {}, None, "data_single_class", "one class only (0)"),
+        ({"x": np.array([["a", "b"]] * 30), "y": Y}, {}, None, "data_invalid", "no samples of numbers"),
+        ({"x": X[:0], "y": Y[:0]}, {}, None, "data_empty", "holds no sample"),
     ],
 )
-def test_arrays_that_are_refused_name_the_place(refuse, tmp_path: Path, arrays, training, row, message):
+def test_arrays_that_are_refused_name_the_place(refuse, tmp_path: Path, arrays, training, row, code, message):
     np.savez(tmp_path / "a.npz", **arrays)
     error = refuse("a.npz", training=training)
-    assert error.code == "data_invalid"
+    assert error.code == code
     assert message in error.message
     assert error.place.path == str(tmp_path / "a.npz")
     assert error.place.row == row
@@ -148,4 +148,4 @@ def test_nothing_is_unpickled(refuse, tmp_path: Path):
 def test_a_file_that_is_something_else(refuse, tmp_path: Path, name):
     (tmp_path / name).write_bytes(b"something else altogether")
     error = refuse(name)
-    assert (error.code, error.place.path) == ("data_invalid", str(tmp_path / name))
+    assert (error.code, error.place.path) == ("data_unreadable", str(tmp_path / name))

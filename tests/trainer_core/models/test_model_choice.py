@@ -31,8 +31,27 @@ def test_build_model_comes_before_classes_and_a_finished_model(load):
     assert (type(model).__name__, model.width) == ("Net", 5)
 
 
-def test_an_explicit_class_name_is_never_ignored(load):
-    assert type(build(load(BASE + NET + OTHER + BUILD), "Other")).__name__ == "Other"
+def test_build_model_comes_before_a_named_class_and_must_build_it(load):
+    file = load(BASE + NET + OTHER + "class Wide(Net):\n    pass\n" + "def build_model():\n    return Wide(7)\n")
+    for name in ("Wide", "Net"):
+        assert (type(build(file, name)).__name__, build(file, name).width) == ("Wide", 7)
+
+
+def test_a_class_name_beside_a_build_model_that_builds_another_is_never_ignored(load, tmp_path: Path):
+    error = refused(load(BASE + NET + OTHER + BUILD), "Other")
+    assert "built a Net; modelConfig.className names 'Other'" in error.message
+    assert "build_model and the classes Net, Other" in error.message
+    assert error.place.to_json() == {
+        "path": str(tmp_path / "models" / "net.py"),
+        "line": 7,
+        "pointer": "/modelConfig/className",
+    }
+    assert error.fix == [PatchOperation(op="remove", path="/modelConfig/className")]
+
+
+def test_a_named_class_comes_before_the_only_one_and_a_finished_model(load):
+    file = load(BASE + "from sklearn.linear_model import Ridge\n" + NET + "model = Net(9)\n")
+    assert type(build(file, "Ridge")).__name__ == "Ridge"
 
 
 def test_a_class_may_be_named_that_the_file_imports(load):
@@ -128,6 +147,22 @@ def test_a_missing_argument_is_named_and_no_value_is_invented(load):
     assert "missing argument 'depth'" in error.message
     assert "unknown" not in error.message
     assert error.fix is None
+
+
+def test_what_is_missing_is_filled_in_by_the_data_where_they_know_it(load):
+    file = load(
+        BASE + "class Net(BaseEstimator):\n    def __init__(self, width, num_classes, depth=1):\n        pass\n"
+    )
+
+    def refuse(**args: object):
+        with pytest.raises(Failure) as caught:
+            file.build(ModelConfig(args=args), BaseEstimator, lambda: {"num_classes": 3, "in_features": 4})
+        return caught.value.error
+
+    error = refuse(widht=8)
+    assert "By the data num_classes is 3." in error.message
+    assert error.fix == [PatchOperation(op="add", path="/modelConfig", value={"args": {"width": 8, "num_classes": 3}})]
+    assert refuse().fix is None, "nobody knows the width"
 
 
 def test_keyword_catchalls_take_anything(load):
