@@ -7,7 +7,20 @@ import numpy as np
 
 from trainer_core.data.samples import Data
 
-_OUTPUTS = ["num_classes", "n_classes", "nb_classes", "classes", "num_labels", "n_labels", "num_outputs", "n_outputs", "out_features", "out_dim", "output_dim", "output_size"]
+_OUTPUTS = [
+    "num_classes",
+    "n_classes",
+    "nb_classes",
+    "classes",
+    "num_labels",
+    "n_labels",
+    "num_outputs",
+    "n_outputs",
+    "out_features",
+    "out_dim",
+    "output_dim",
+    "output_size",
+]
 _INPUTS = ["num_features", "n_features", "in_features", "num_inputs", "n_inputs", "in_dim", "input_dim", "input_size"]
 _CHANNELS = ["in_channels", "in_chans", "input_channels", "num_channels", "n_channels", "channels"]
 _SIDES = ["image_size", "img_size"]
