@@ -87,6 +87,9 @@ class RunRestored(EventData):
     path: str
     epoch: int
     step: int
+    epoch_seconds: Annotated[
+        float, Field(ge=0, description="What the epoch in progress had taken when the checkpoint was written.")
+    ] = 0.0
     history: list[EpochRow]
     best_epoch: int | None = None
     best_path: str | None = None

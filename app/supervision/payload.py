@@ -189,7 +189,7 @@ class _Story:
         self.curve = {row.epoch: row for row in restored.history}
         if self.first_time is None:
             # The attempt goes on from here; one that goes back on its way has counted that time itself.
-            self.seconds_before = sum(row.seconds or 0.0 for row in restored.history)
+            self.seconds_before = restored.epoch_seconds + sum(row.seconds or 0.0 for row in restored.history)
             if self.attempts:
                 self.attempts[-1] = self.attempts[-1].model_copy(update={"from_checkpoint": restored.path or None})
         self.best_epoch = restored.best_epoch
@@ -216,7 +216,8 @@ class _Story:
         return None
 
     def seconds(self) -> float:
-        """Training time of the whole curve: of the epochs that came with the checkpoint, and of the attempt that went on.
+        """Training time of the whole curve: of what came with the checkpoint, an epoch in progress included, and of the
+        attempt that went on.
 
         That is as long as it said itself, else from its first epoch to its last event.
         """

@@ -1,12 +1,13 @@
 """A run that was interrupted and resumed ends with the weights, to the bit, of one that was not."""
 
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from schemas.events import Alert, CheckpointSaved, EpochCompleted, EpochStarted, RunRestored, Step
+from schemas.events import Alert, CheckpointSaved, EpochCompleted, EpochStarted, RunFinalizing, RunRestored, Step
 from schemas.optimizers import OPTIMIZERS
 from trainer_core.failure import Failure
 from trainer_core.stop import Stop
@@ -226,6 +227,29 @@ def test_a_damaged_best_is_refused(bench):
     with pytest.raises(Failure) as caught:
         bench.train("resumed", checkpointConfig={"resumeFrom": str(whole.run_folder / "best")})
     assert caught.value.error.code == "checkpoint_corrupt"
+
+
+def test_an_epoch_that_was_cut_takes_what_both_parts_took(bench, stopping_channel):
+    """Half a second passes before the cut; what is left of the epoch takes some milliseconds."""
+    stop = Stop()
+
+    class Slow(stopping_channel):
+        def emit(self, data):
+            until = time.monotonic() + (0.5 if isinstance(data, Step) and data.step == 4 else 0)
+            while time.monotonic() < until:
+                pass
+            super().emit(data)
+
+    stopped = bench.train("stopped", trainingConfig=TRAINING, stop=stop, channel=Slow(stop, "step", 4))
+    assert stopped.ending.state == "stopped"
+    resumed = bench.train("resumed", trainingConfig=TRAINING, checkpointConfig={"resumeFrom": str(stopped.run_folder)})
+    assert resumed.of(RunRestored)[0].epoch_seconds >= 0.5
+    cut, whole, *_ = resumed.of(EpochCompleted)
+    assert cut.epoch == 2
+    assert cut.seconds >= 0.5 + cut.evaluation_seconds
+    assert cut.samples_per_second <= 70 / 0.5
+    assert whole.seconds < 0.5, "the next epoch begins at nothing"
+    assert resumed.of(RunFinalizing)[0].seconds < 0.5, "the run's own time is that of this process"
 
 
 @pytest.mark.parametrize("event", ["data.loaded", "model.loaded"])

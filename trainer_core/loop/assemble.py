@@ -18,6 +18,7 @@ from trainer_core.loop.averaging import Averaging, build_averaging
 from trainer_core.loop.batches import Batches, Order
 from trainer_core.loop.clipping import build_clipping
 from trainer_core.loop.divergence import Examiner
+from trainer_core.loop.epoch_clock import EpochClock
 from trainer_core.loop.evaluation import Evaluation, NoEvaluation
 from trainer_core.loop.finite import build_gate
 from trainer_core.loop.material import Material, Sizes, Surroundings
@@ -32,7 +33,7 @@ from trainer_core.loop.recovery.lowered_schedule import LoweredSchedule
 from trainer_core.loop.recovery.memory import Kind, Memory
 from trainer_core.loop.recovery.moment import Moment, build_moment
 from trainer_core.loop.recovery.refusals import Refusals, build_refusals
-from trainer_core.loop.recovery.rollback import Rollback
+from trainer_core.loop.recovery.rollback import Rollback, Standing
 from trainer_core.loop.reporting import Reporting
 from trainer_core.loop.resuming import resume
 from trainer_core.loop.run_state import RunState
@@ -101,6 +102,7 @@ class Assembly:
             stopping=self.stopping,
             saving=self.saving,
             reporting=self.reporting,
+            clock=self.clock,
             moment=self.moment,
             memory=self.memory,
             refusals=self.refusals,
@@ -139,6 +141,10 @@ class Assembly:
         return Reporting(channel, self.sizes.length, self.figures, self.around.device, every, watch, world)
 
     @cached_property
+    def clock(self) -> EpochClock:
+        return EpochClock(self.reporting.waiting)
+
+    @cached_property
     def moment(self) -> Moment:
         return build_moment(self.training.recovery, self.material.model, self.around.device, self.figures)
 
@@ -170,7 +176,9 @@ class Assembly:
             moment=self.moment,
             precision=material.precision,
             schedule=self.schedule,
-            rollback=Rollback(self.saving, self.position, self.curve, self.best, around.ranks, around.channel),
+            rollback=Rollback(
+                Standing(self.saving, self.position, self.curve, self.best, self.clock), around.ranks, around.channel
+            ),
             channel=around.channel,
         )
 
@@ -212,6 +220,7 @@ class Assembly:
                 "stopping": self.stopping,
                 "curve": self.curve,
                 "reporting": self.reporting,
+                "clock": self.clock,
                 "ledger": self.ledger,
                 "memory": self.memory,
                 "memoryOfEvaluation": self.memory_of_evaluation,

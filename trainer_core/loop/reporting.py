@@ -61,25 +61,19 @@ class Reporting:
         self._seconds = 0.0
         self._left_out: set[str] = set()
         self._trace = Trace()
-        self._waiting = Waiting()
-        self._waited_before_epoch = self._waited_before_status = 0.0
+        self.waiting = Waiting()
+        self._waited_before_status = 0.0
         self._seconds_since_status = 0.0
         self._epoch_sum = self._epoch_count = 0.0
 
     def begin_epoch(self) -> None:
         """Averages start anew, and the clock of the speed goes on: evaluation is no training."""
         self._epoch_sum = self._epoch_count = 0.0
-        self._waited_before_epoch = self._waiting.seconds
         self._stepped = time.monotonic()
 
     def timed(self, batches: Iterable[T]) -> Iterator[T]:
         """``batches``, with the time that the loop waits for them."""
-        return self._waiting.over(batches)
-
-    @property
-    def waited(self) -> float:
-        """Seconds of the epoch so far in which the loop waited for batches."""
-        return self._waiting.seconds - self._waited_before_epoch
+        return self.waiting.over(batches)
 
     def observe(self, taken: Taken, position: Position) -> bool:
         """Count the step; whether it is time to ``say`` something."""
@@ -143,10 +137,10 @@ class Reporting:
             memory=memory_in_use(self._device),
             memory_limit=memory_limit(self._device),
             seconds=self._seconds_since_status,
-            waited=self._waiting.seconds - self._waited_before_status,
+            waited=self.waiting.seconds - self._waited_before_status,
             behind=behind,
         )
-        self._seconds_since_status, self._waited_before_status = 0.0, self._waiting.seconds
+        self._seconds_since_status, self._waited_before_status = 0.0, self.waiting.seconds
         return status
 
     def state(self) -> dict[str, Any]:

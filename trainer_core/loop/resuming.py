@@ -9,7 +9,7 @@ from trainer_core.checkpoints.snapshot import load_snapshot
 from trainer_core.failure import Failure
 from trainer_core.loop.gradients import set_learning_rate
 from trainer_core.loop.material import Surroundings
-from trainer_core.loop.recovery.rollback import restored
+from trainer_core.loop.recovery.rollback import Standing
 from trainer_core.loop.trainer import Trainer
 
 
@@ -21,7 +21,8 @@ def resume(around: Surroundings, trainer: Trainer) -> None:
     # The rate of the latest step: an epoch whose steps are all done is only evaluated, and its row names the rate.
     position = trainer.position
     set_learning_rate(trainer.optimizer, trainer.schedule.learning_rate(max(0, position.step - 1), position.epoch))
-    around.channel.emit(restored(trainer.saving, trainer.position, trainer.curve, trainer.best))
+    standing = Standing(trainer.saving, trainer.position, trainer.curve, trainer.best, trainer.clock)
+    around.channel.emit(standing.restored())
 
 
 def follow_changes(trainer: Trainer, state: dict[str, Any], channel: Channel) -> None:

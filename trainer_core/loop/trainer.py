@@ -17,6 +17,7 @@ from trainer_core.epochs.early_stopping import EarlyStop
 from trainer_core.loop.averaging import Averaging
 from trainer_core.loop.batches import Batches, MicroBatch, OptimizerBatch
 from trainer_core.loop.clipping import Clipping
+from trainer_core.loop.epoch_clock import EpochClock
 from trainer_core.loop.evaluation import NoEvaluation
 from trainer_core.loop.footprint import peak_of_device
 from trainer_core.loop.forward import Forward
@@ -60,6 +61,7 @@ class Trainer:
     stopping: EarlyStop
     saving: Saving
     reporting: Reporting
+    clock: EpochClock
     moment: Moment
     memory: Memory
     refusals: Refusals
@@ -90,51 +92,47 @@ class Trainer:
 
     def epoch(self) -> State:
         """Train what is left of the epoch, evaluate, judge, save."""
-        began = time.monotonic()
+        self.clock.begin()
         steps = self.length.steps_of_epoch(self.position.epoch)
         self.channel.emit(EpochStarted(epoch=self.position.epoch + 1, epochs=self.length.epochs, steps=steps))
-        samples = self.train(steps)
-        trained = time.monotonic()
-        if samples is not None:
+        trained = self.train(steps)
+        self.clock.end_training()
+        if trained:
             self.averaging.end_epoch(self.position.epoch)
-        validation = None if samples is None else self.evaluation.run(self.averaging.evaluated())
-        if samples is None or validation is None:
+        validation = self.evaluation.run(self.averaging.evaluated()) if trained else None
+        if validation is None:
             self.save("cancel")
             return "stopped"
         trained_figures = self.training_figures()
-        if samples and "trainLoss" not in trained_figures:
+        spent = self.clock.read()
+        if spent.samples and "trainLoss" not in trained_figures:
             self.reporting.warn_nothing_counted(self.position.epoch + 1)
         figures = trained_figures | validation
         self.reporting.warn_left_out(self.evaluation.omitted)
-        rate = get_learning_rate(self.optimizer)
-        speed = samples / (trained - began) if samples else None
-        ended = time.monotonic()
         row = row_of(
             self.position.epoch + 1,
             figures,
-            rate,
-            speed,
+            get_learning_rate(self.optimizer),
+            spent.samples_per_second,
             step=self.position.step,
-            seconds=ended - began,
-            waited=self.reporting.waited,
-            evaluated=ended - trained,
+            seconds=spent.seconds,
+            waited=spent.waiting,
+            evaluated=spent.evaluating,
         )
         return self.conclude(row)
 
-    def train(self, steps: int) -> int | None:
-        """Take the steps of the epoch from where it stands up to ``steps``; how many samples that were, or None when asked
-        to stop in between."""
-        samples = 0
+    def train(self, steps: int) -> bool:
+        """Take the steps of the epoch from where it stands up to ``steps``; False when asked to stop in between."""
         self.reporting.begin_epoch()
         batches = self.batches.of_epoch(self.position.epoch, self.position.step_in_epoch, steps)
         for batch in self.profiling.over(self.reporting.timed(batches)):
             if self.refusals.leaves_out():
                 continue
-            samples += batch.samples
+            self.clock.count(batch.samples)
             if self.step(batch):
-                return None
+                return False
         self.refusals.look()
-        return samples
+        return True
 
     def step(self, batch: OptimizerBatch) -> bool:
         """One optimizer step; whether the run is asked to stop."""
@@ -197,6 +195,7 @@ class Trainer:
         cut_short = self.position.step_in_epoch < self.length.steps_per_epoch
         if not cut_short:
             self.position.finish_epoch()
+            self.clock.finish()
         state: State = "succeeded" if cut_short or self.length.reached(self.position) else "running"
         if verdict == "unmeasured":
             self.reporting.warn_unmeasured(self.stopping.monitor, row.epoch)

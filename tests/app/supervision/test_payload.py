@@ -162,6 +162,9 @@ def test_the_training_time_of_a_resumed_run_is_that_of_its_whole_curve():
     begin = [STARTED, restored, EpochStarted(epoch=4, epochs=9, steps=1)]
     whole = story(*begin, epoch(4, 0.1), RunFinalizing(epochs_trained=4, seconds=10.0))
     assert fold(whole, SUCCEEDED, ROW).metrics.training_time == 15.5
+    cut = story(*begin, epoch(4, 0.1), RunFinalizing(epochs_trained=4, seconds=10.0))
+    cut[1] = cut[1].model_copy(update={"data": {**cut[1].data, "epochSeconds": 1.25}})
+    assert fold(cut, SUCCEEDED, ROW).metrics.training_time == 16.75, "an epoch that was cut counts with both its parts"
     # Cut short, it is what the events say; a new attempt that begins anew counts for itself.
     assert fold(story(*begin, epoch(4, 0.1)), SUCCEEDED, ROW).metrics.training_time == 6.5
     anew = story(*begin, STARTED, EpochStarted(epoch=1, epochs=9, steps=1), epoch(1, 0.1))

@@ -1,7 +1,7 @@
 """Back to the last state of the run that was known to be good: its latest checkpoint, or its beginning."""
 
 import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from trainer_core.channel import Channel
 from trainer_core.checkpoints.snapshot import Snapshot, load_snapshot
 from trainer_core.epochs.best import Best
 from trainer_core.epochs.curve import Curve
+from trainer_core.loop.epoch_clock import EpochClock
 from trainer_core.loop.position import Position
 from trainer_core.loop.ranks import Ranks
 from trainer_core.loop.saving import Saving
@@ -20,16 +21,35 @@ from trainer_core.loop.saving import Saving
 MOST_BYTES = 2**30
 
 
+@dataclass(frozen=True)
+class Standing:
+    """The parts that know where a run is."""
+
+    saving: Saving
+    position: Position
+    curve: Curve
+    best: Best
+    clock: EpochClock
+
+    def restored(self) -> RunRestored:
+        """The word that a run goes on from where it is now."""
+        return RunRestored(
+            path=self.saving.latest_path or "",
+            epoch=self.position.epoch,
+            step=self.position.step,
+            epoch_seconds=self.clock.read().seconds,
+            history=self.curve.rows,
+            best_epoch=self.best.epoch,
+            best_path=self.saving.best_path,
+        )
+
+
 class Rollback:
     """Takes a run back, and says so with the curve as it was then: what was trained since is trained again."""
 
-    def __init__(
-        self, saving: Saving, position: Position, curve: Curve, best: Best, ranks: Ranks, channel: Channel
-    ) -> None:
-        self._saving = saving
-        self._position = position
-        self._curve = curve
-        self._best = best
+    def __init__(self, standing: Standing, ranks: Ranks, channel: Channel) -> None:
+        self._standing = standing
+        self._saving = standing.saving
         self._ranks = ranks
         self._channel = channel
         self._beginning: Snapshot | None = None
@@ -56,19 +76,7 @@ class Rollback:
 
     def say(self) -> None:
         """Say where the run is now."""
-        self._channel.emit(restored(self._saving, self._position, self._curve, self._best))
-
-
-def restored(saving: Saving, position: Position, curve: Curve, best: Best) -> RunRestored:
-    """The word that a run goes on from where it is now."""
-    return RunRestored(
-        path=saving.latest_path or "",
-        epoch=position.epoch,
-        step=position.step,
-        history=curve.rows,
-        best_epoch=best.epoch,
-        best_path=saving.best_path,
-    )
+        self._channel.emit(self._standing.restored())
 
 
 def _bytes(value: object) -> int:
