@@ -19,8 +19,10 @@ install: $(STAMP)  ## make .venv with everything a developer needs
 demo: $(STAMP)  ## start the service, train on real digits, print the payload
 	@$(BIN)/pytorch-trainer demo
 
-bench: $(STAMP)  ## time the loop beside hand-written ones, and beside the peers that are installed
-	@$(or $(wildcard .venv-peers/bin/python),$(BIN)/python) benchmarks/small_table.py
+bench: $(STAMP)  ## time the loop beside hand-written ones and the peers that are installed, and write docs/performance.md
+	@$(or $(wildcard .venv-peers/bin/python),$(BIN)/python) -m benchmarks.small_table
+	@$(BIN)/python -m benchmarks.long_steps
+	@$(BIN)/python -m benchmarks.streaming
 
 peers: $(STAMP)  ## install the peers of the benchmark beside the project's environment, which stays as it is
 	@$(BIN)/python -m venv .venv-peers

@@ -7,17 +7,14 @@ and writes them into docs/performance.md; the row of a peer that is not installe
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import date
 from importlib import metadata
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,13 +22,12 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.report import ROOT, machine, put, train_with_us
+
 ROUNDS, EPOCHS, BATCH, ROWS = 5, 3, 64, 50_000
 BY_HAND = ("hand-written, DataLoader", "hand-written, indexed memory, fused AdamW")
 INDEXED, OURS = BY_HAND[1], "pytorch-trainer"
 LOOPS = (*BY_HAND, OURS, "accelerate", "transformers", "pytorch-lightning")
-DOCUMENT = ROOT / "docs" / "performance.md"
-FROM, TO = "<!-- benchmarks/small_table.py writes from here -->", "<!-- to here -->"
 MODEL = """
 from torch import nn
 
@@ -87,20 +83,6 @@ def by_hand(folder: Path, indexed: bool) -> tuple[float, float]:
 
 def by_us(folder: Path) -> tuple[float, float]:
     """(seconds, validation accuracy) of the native engine, as a worker calls it."""
-    from schemas.assignment import Assignment
-    from schemas.events import EpochCompleted, RunFinalizing
-    from trainer_core.channel import FileChannel
-    from trainer_core.engines.native import train
-    from trainer_core.stop import Stop
-
-    said: list[Any] = []
-
-    class Listening(FileChannel):
-        def emit(self, data: Any) -> None:
-            said.append(data)
-            super().emit(data)
-
-    place = tempfile.mkdtemp(dir=folder)
     request = {
         "modelPath": str(folder / "mlp.py"),
         "dataConfig": {
@@ -112,28 +94,12 @@ def by_us(folder: Path) -> tuple[float, float]:
         "trainingConfig": {"epochs": EPOCHS, "learningRate": 1e-3, "scheduler": "none"},
         "resources": {"threads": 1},
     }
-    document = {
-        "jobId": "job_benchmark",
-        "attempt": 1,
-        "engine": "native",
-        "devices": ["cpu"],
-        "request": request,
-        "modelSha256": "",
-        "workspace": str(folder),
-        "modelSnapshot": str(folder / "mlp.py"),
-        "jobFolder": place,
-        "attemptFolder": place,
-        "runFolder": f"{place}/run",
-    }
-    train(Assignment.model_validate(document), Listening(Path(place) / "events.jsonl"), Stop())
-    (end,) = [data for data in said if isinstance(data, RunFinalizing)]
-    row = [data for data in said if isinstance(data, EpochCompleted)][-1]
-    return end.seconds, row.val_accuracy or 0.0
+    return train_with_us(folder, request)
 
 
 def by_peer(name: str, folder: Path) -> tuple[float, float]:
     """(seconds, validation accuracy) of another's training loop."""
-    from peers import PEERS
+    from benchmarks.peers import PEERS
 
     model, train, held_out = material(folder)
     return PEERS[name](model, train, held_out)
@@ -160,7 +126,7 @@ def measure(loops: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
         write(Path(name))
         for number in range(ROUNDS):
             for loop in loops:
-                command = [sys.executable, __file__, loop, name]
+                command = [sys.executable, "-m", "benchmarks.small_table", loop, name]
                 done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
                 seconds, accuracy = json.loads(done.stdout.splitlines()[-1])
                 found[loop].append((EPOCHS * ROWS / seconds, accuracy))
@@ -171,10 +137,9 @@ def measure(loops: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
 def table(found: dict[str, list[tuple[float, float]]]) -> str:
     """The report, with machine and versions. A ratio is the median over the rounds of two neighbours in one round."""
     peers = [loop for loop in LOOPS if loop not in (*BY_HAND, OURS) and loop in found]
-    versions = ", ".join([f"torch {torch.__version__}", *(f"{loop} {metadata.version(loop)}" for loop in peers)])
+    versions = [f"{loop} {metadata.version(loop)}" for loop in peers]
     lines = [
-        f"{ROUNDS} rounds, {date.today().isoformat()}; {processor()}, {os.cpu_count()} cores; "
-        f"Python {platform.python_version()}, {versions}.",
+        machine(ROUNDS, *versions),
         "",
         "| loop | samples/s, median (min, max) | × DataLoader | ours is faster by | accuracy |",
         "|---|---|---|---|---|",
@@ -195,22 +160,6 @@ def table(found: dict[str, list[tuple[float, float]]]) -> str:
     return "\n".join(lines)
 
 
-def processor() -> str:
-    """The CPU's name (Linux: /proc/cpuinfo), or its kind."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def put(report: str) -> None:
-    """Write ``report`` between its marks into docs/performance.md."""
-    before, rest = DOCUMENT.read_text().split(FROM)
-    _, after = rest.split(TO)
-    DOCUMENT.write_text(f"{before}{FROM}\n{report}\n{TO}{after}")
-
-
 def main() -> None:
     """Run the loops in turn, print the table and put it into docs/performance.md; or, with a loop's name and a folder, run
     that one."""
@@ -219,7 +168,7 @@ def main() -> None:
         return
     report = table(measure([loop for loop in LOOPS if installed(loop)]))
     print(report)
-    put(report)
+    put(report, "benchmarks/small_table.py")
 
 
 if __name__ == "__main__":
