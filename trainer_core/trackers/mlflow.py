@@ -5,14 +5,26 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from schemas.assignment import Assignment
-from schemas.events import CheckpointSaved, EpochCompleted, JobStarted, RunResolved, RunRestored, Step, WorkerLine
+from schemas.events import (
+    CheckpointSaved,
+    EpochCompleted,
+    EpochStarted,
+    JobStarted,
+    RunResolved,
+    RunRestored,
+    Step,
+    WorkerLine,
+)
 from schemas.result import EpochRow, Tracking
 from trainer_core.trackers.destination import Destination
+from trainer_core.trackers.mlflow_copy import FIGURES_PER_CALL, NAMES_PER_CALL, REPLACES_TAG, copy_until
 from trainer_core.trackers.mlflow_entries import (
+    ATTEMPT_TAG,
     EPOCH_KEY,
     JOB_ID_TAG,
     Figure,
     epoch_figures,
+    is_of_a_step,
     milliseconds,
     parameters,
     run_tags,
@@ -25,8 +37,8 @@ if TYPE_CHECKING:
     from mlflow.tracking.client import MlflowClient
 
 _STATUS = {"succeeded": "FINISHED", "early_stopped": "FINISHED", "cancelled": "KILLED", "paused": "KILLED"}
-_FIGURES_PER_CALL = 1000
-_NAMES_PER_CALL = 100
+# An event of a step has the one or the other, or both.
+_STEP_KEYS = ("step/loss", "system/samples_per_second")
 
 
 @dataclass
@@ -46,26 +58,33 @@ class _OpenRun:
         self.run_id = run_id
         self._parameters = set(client.get_run(run_id).data.params)
         self._epochs = {point.step for point in client.get_metric_history(run_id, EPOCH_KEY)}
+        steps = (point.step for key in _STEP_KEYS for point in client.get_metric_history(run_id, key))
+        self._step = max(steps, default=0)
 
     def log(self, batch: _Batch) -> None:
         """Deliver ``batch``, in calls as large as MLflow takes. Again: parameters and epochs it knows stay as they are."""
         from mlflow.entities import Metric, Param, RunTag
 
         figures = [Metric(*figure) for figure in batch.figures]
-        for start in range(0, len(figures), _FIGURES_PER_CALL):
-            self.client.log_batch(self.run_id, metrics=figures[start : start + _FIGURES_PER_CALL])
+        for start in range(0, len(figures), FIGURES_PER_CALL):
+            self.client.log_batch(self.run_id, metrics=figures[start : start + FIGURES_PER_CALL])
         new = [Param(key, value) for key, value in batch.parameters.items() if key not in self._parameters]
-        for start in range(0, len(new), _NAMES_PER_CALL):
-            self.client.log_batch(self.run_id, params=new[start : start + _NAMES_PER_CALL])
+        for start in range(0, len(new), NAMES_PER_CALL):
+            self.client.log_batch(self.run_id, params=new[start : start + NAMES_PER_CALL])
         tags = [RunTag(key, value) for key, value in batch.tags.items()]
-        for start in range(0, len(tags), _NAMES_PER_CALL):
-            self.client.log_batch(self.run_id, tags=tags[start : start + _NAMES_PER_CALL])
+        for start in range(0, len(tags), NAMES_PER_CALL):
+            self.client.log_batch(self.run_id, tags=tags[start : start + NAMES_PER_CALL])
         self._parameters.update(batch.parameters)
         self._epochs.update(figure.step for figure in batch.figures if figure.key == EPOCH_KEY)
+        self._step = max([self._step, *(figure.step for figure in batch.figures if is_of_a_step(figure.key))])
 
     def knows(self, epoch: int) -> bool:
         """Whether all figures of ``epoch`` are in the store."""
         return epoch in self._epochs
+
+    def goes_beyond(self, step: int, epoch: int) -> bool:
+        """Whether any figure is of a later step or epoch."""
+        return self._step > step or max(self._epochs, default=0) > epoch
 
     def knows_parameters(self) -> bool:
         """Whether any parameter is in the store."""
@@ -73,7 +92,11 @@ class _OpenRun:
 
 
 class MlflowRun:
-    """One run per job: a later attempt goes on with the run of the earlier, and delivering a log twice adds nothing."""
+    """One run per job: a later attempt goes on with the run of the earlier, and delivering a log twice adds nothing.
+
+    Where training goes back to a checkpoint, what was logged after it is of a model that is no more, and those steps are
+    trained again: a copy of the run without them takes its place.
+    """
 
     seconds_between_reads: ClassVar[float] = 0.5
 
@@ -86,12 +109,18 @@ class MlflowRun:
         self._last: CheckpointSaved | None = None
         self._events = 0
         self._time = 0
+        self._follows = False
 
     def take(self, lines: Sequence[WorkerLine]) -> None:
         """Deliver what ``lines`` mean; raises what MLflow raises, and may then be called again."""
         run = self._open(milliseconds(lines[0].time))
         batch = _Batch()
         for line in lines:
+            point = self._goes_on_from(line)
+            if point is not None:
+                run.log(batch)
+                run, batch = self._until(run, *point), _Batch()
+                self._follows = False
             self._translate(line, run, batch)
         run.log(batch)
         self._time = milliseconds(lines[-1].time)
@@ -129,13 +158,34 @@ class MlflowRun:
             self._run = _OpenRun(client, self._find_run(client, experiment, started))
         return self._run
 
+    def _goes_on_from(self, line: WorkerLine) -> tuple[int, int] | None:
+        """The step and epoch after which training goes on anew from here; None where it just goes on."""
+        if line.type == RunRestored.event_type:
+            restored = RunRestored.model_validate(line.data)
+            return restored.step, restored.epoch
+        if line.type == EpochStarted.event_type and self._follows:
+            # An attempt after another that goes on from nothing begins anew.
+            return 0, 0
+        return None
+
+    def _until(self, run: _OpenRun, step: int, epoch: int) -> _OpenRun:
+        """``run``, or a copy that takes its place where it goes beyond ``step`` and ``epoch``."""
+        if not run.goes_beyond(step, epoch):
+            return run
+        self._say(f"Taking back what came after step {step}.")
+        self._run = _OpenRun(run.client, copy_until(run.client, run.run_id, step=step, epoch=epoch))
+        return self._run
+
     def _find_run(self, client: "MlflowClient", experiment: str, started: int) -> str:
         tags = run_tags(self._assignment)
-        found = client.search_runs([experiment], f"tags.`{JOB_ID_TAG}` = '{self._assignment.job_id}'", max_results=1)
+        found = list(client.search_runs([experiment], f"tags.`{JOB_ID_TAG}` = '{self._assignment.job_id}'"))
         if not found:
             run = client.create_run(experiment, started or None, tags, self._destination.run_name)
             return str(run.info.run_id)
-        run_id = str(found[0].info.run_id)
+        replaced = {run.data.tags.get(REPLACES_TAG) for run in found}
+        newest = next(run for run in found if run.info.run_id not in replaced)
+        self._follows = newest.data.tags.get(ATTEMPT_TAG) != str(self._assignment.attempt)
+        run_id = str(newest.info.run_id)
         _OpenRun(client, run_id).log(_Batch(tags=tags))
         client.update_run(run_id, status="RUNNING")
         return run_id

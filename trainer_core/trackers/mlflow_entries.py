@@ -16,8 +16,11 @@ PARAMETER_LIMIT = 6000
 TAG_LIMIT = 8000
 
 JOB_ID_TAG = "pytorch_trainer.job_id"
+ATTEMPT_TAG = "pytorch_trainer.attempt"
 # The last figure of an epoch to be delivered: an epoch that has it is complete in the store.
 EPOCH_KEY = "epoch"
+
+_OF_STEPS = ("system/", "step/")
 
 _FORBIDDEN = re.compile(r"[^\w.\- :]")
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -51,6 +54,11 @@ def shorten(value: str, limit: int) -> str:
     """``value``, its end cut off where it is longer than ``limit``; credentials in addresses are taken out."""
     value = without_credentials(value)
     return value if len(value) <= limit else value[: limit - 1] + "…"
+
+
+def is_of_a_step(key: str) -> bool:
+    """Whether the series ``key`` counts optimizer steps; others count epochs."""
+    return key.startswith(_OF_STEPS)
 
 
 def epoch_figures(row: EpochRow, time: int) -> list[Figure]:
@@ -100,7 +108,7 @@ def run_tags(assignment: Assignment) -> dict[str, str]:
     tags = {
         **{clean_key(key): value for key, value in config.tags.items() if not key.startswith("mlflow.")},
         JOB_ID_TAG: assignment.job_id,
-        "pytorch_trainer.attempt": str(assignment.attempt),
+        ATTEMPT_TAG: str(assignment.attempt),
         "pytorch_trainer.engine": assignment.engine,
         "pytorch_trainer.model_sha256": assignment.model_sha256,
         "mlflow.source.name": assignment.request.model_path,

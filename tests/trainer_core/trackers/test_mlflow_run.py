@@ -5,14 +5,16 @@ import socket
 from pathlib import Path
 
 import pytest
+from mlflow.entities import ViewType
 from mlflow.tracking.client import MlflowClient
 
-from schemas.events import EpochCompleted, RunRestored
+from schemas.events import EpochCompleted, EpochStarted, EventData, RunRestored, Step
 from schemas.result import EpochRow, Tracking
 from trainer_core.trackers.delivery import Delivery, Ending
 from trainer_core.trackers.destination import find_destination
 from trainer_core.trackers.event_log import EventLog
 from trainer_core.trackers.mlflow import MlflowRun
+from trainer_core.trackers.mlflow_copy import copy_until
 from trainer_core.trackers.mlflow_store import create_database
 
 
@@ -92,15 +94,80 @@ def test_a_later_attempt_goes_on_with_the_same_run(make_attempt, store):
     first, second = make_attempt(store, job_id="resumed"), make_attempt(store, job_id="resumed", number=2)
     first.run()
     run_id = Tracked(first).deliver("lost")
-    history = [EpochRow(epoch=epoch, train_loss=1 / epoch) for epoch in (1, 2)]
-    second.say(RunRestored(path="/c", epoch=2, step=20, history=history))
-    second.say(*(EpochCompleted(epoch=epoch, train_loss=1 / epoch) for epoch in (3, 4)))
+    history = [EpochRow(epoch=epoch, train_loss=1 / epoch) for epoch in (1, 2, 3)]
+    second.say(RunRestored(path="/c", epoch=3, step=30, history=history))
+    second.say(EpochCompleted(epoch=4, train_loss=1 / 4))
     assert Tracked(second).deliver("succeeded") == run_id
     client = MlflowClient(store)
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.data.tags["pytorch_trainer.attempt"] == "2"
     assert [point.step for point in client.get_metric_history(run_id, "train_loss")] == [1, 2, 3, 4]
+
+
+def series(store: str, run_id: str, key: str) -> list[tuple[int, float]]:
+    """Steps and values of a series."""
+    return [(point.step, point.value) for point in MlflowClient(store).get_metric_history(run_id, key)]
+
+
+def again(epoch: int, loss: float) -> list[EventData]:
+    """An epoch of ten steps that is trained once more."""
+    return [Step(epoch=epoch, step=10 * epoch, total_steps=30, loss=loss), EpochCompleted(epoch=epoch, train_loss=loss)]
+
+
+@pytest.mark.parametrize("in_one_go", [True, False])
+def test_what_a_roll_back_undoes_is_in_the_run_no_more(make_attempt, store, in_one_go):
+    """Each step and epoch once, as it was trained last; parameters, tags and the job's one run are there."""
+    attempt = make_attempt(store, job_id=f"back-{in_one_go}", tags={"team": "red"}, runName="back")
+    attempt.run()
+    tracked = Tracked(attempt)
+    if not in_one_go:
+        tracked.run.take(tracked.log.read())
+    rows = [EpochRow(epoch=1, train_loss=1.0)]
+    attempt.say(RunRestored(path="/run/epoch-1", epoch=1, step=10, history=rows), *again(2, 0.4), *again(3, 0.3))
+    run_id = tracked.deliver("succeeded")
+    assert series(store, run_id, "train_loss") == [(1, 1.0), (2, 0.4), (3, 0.3)]
+    assert series(store, run_id, "val_r2") == [(1, 0.1)]
+    assert series(store, run_id, "step/loss") == [(10, 0.5), (20, 0.4), (30, 0.3)]
+    assert series(store, run_id, "system/memory_bytes") == [(10, 7.0)]
+    client = MlflowClient(store)
+    run = client.get_run(run_id)
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "back")
+    assert (run.data.tags["team"], run.data.params["trainingConfig.epochs"]) == ("red", "3")
+    of_job = f"tags.`pytorch_trainer.job_id` = '{attempt.assignment.job_id}'"
+    assert [found.info.run_id for found in client.search_runs([run.info.experiment_id], of_job)] == [run_id]
+    (earlier,) = client.search_runs([run.info.experiment_id], of_job, run_view_type=ViewType.DELETED_ONLY)
+    assert earlier.data.tags["pytorch_trainer.replaced_by"] == run_id
+    assert series(store, earlier.info.run_id, "train_loss")[1:] == [(2, 1 / 2), (3, 1 / 3)], "it can be looked at"
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_what_a_lost_attempt_did_not_save_is_in_the_run_no_more(make_attempt, store, saved):
+    first, second = (make_attempt(store, job_id=f"lost-{saved}", number=number) for number in (1, 2))
+    first.run()
+    Tracked(first).deliver("lost")
+    if saved:
+        history = [EpochRow(epoch=1, train_loss=1.0)]
+        second.say(RunRestored(path="/c", epoch=1, step=10, history=history))
+    else:
+        second.say(EpochStarted(epoch=1, epochs=3, steps=10), *again(1, 1.0))
+    second.say(EpochStarted(epoch=2, epochs=3, steps=10), *again(2, 0.4))
+    run_id = Tracked(second).deliver("succeeded")
+    assert series(store, run_id, "train_loss") == [(1, 1.0), (2, 0.4)]
+    assert series(store, run_id, "step/loss") == [(10, 0.5 if saved else 1.0), (20, 0.4)]
+    assert MlflowClient(store).get_run(run_id).data.tags["pytorch_trainer.attempt"] == "2"
+
+
+def test_a_run_and_its_copy_stopped_at_the_very_end_of_copying(make_attempt, store):
+    """Both carry the job's id: the copy says which it replaces, and is the one that is gone on with."""
+    first, second = (make_attempt(store, job_id="both", number=number) for number in (1, 2))
+    first.run()
+    old = Tracked(first).deliver("lost")
+    client = MlflowClient(store)
+    new = copy_until(client, old, step=20, epoch=2)
+    client.restore_run(old)
+    second.say(*again(3, 0.3))
+    assert Tracked(second).deliver("succeeded") == new
 
 
 def test_a_restored_run_brings_its_history_to_a_store_that_lacks_it(make_attempt, store):
