@@ -4,14 +4,15 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from app.followers import Followers
 from app.http import documentation, error_handlers
-from app.http.authentication import HostGuard, TokenGuard, read_or_make_token, require_safe_bind
+from app.http.authentication import HostGuard, OpenGuard, TokenGuard, read_or_make_token, require_safe_bind
 from app.http.manifest import DESCRIPTION, product_version
 from app.http.openapi import Api
-from app.http.routes import events, health, jobs, skill
+from app.http.routes import events, health, jobs, skill, tokens
+from app.http.scopes import require_scope
 from app.http.server import Server
 from app.instance import AlreadyRunning, Instance
 from app.service import Service
@@ -19,6 +20,7 @@ from app.settings import Settings, require_workspace
 from app.store.interface import StoreUnavailable
 from app.store.sqlite import SqliteStore
 from app.supervision.supervisor import WORKER_COMMAND, Supervisor
+from app.tokens import Tokens
 
 
 def create_app(settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> FastAPI:
@@ -48,11 +50,14 @@ def create_app(settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> F
         docs_url=None,
         redoc_url=None,
     )
-    for routes in (skill, jobs, events, health, documentation):
-        app.include_router(routes.router)
+    for routes in (skill, jobs, events, tokens, health, documentation):
+        app.include_router(routes.router, dependencies=[Depends(require_scope)])
     error_handlers.install(app)
+    app.state.tokens = Tokens(store.tokens, read_or_make_token(settings.home))
     if settings.auth:
-        app.add_middleware(TokenGuard, token=read_or_make_token(settings.home))
+        app.add_middleware(TokenGuard, tokens=app.state.tokens)
+    else:
+        app.add_middleware(OpenGuard)
     app.add_middleware(HostGuard, allowed=settings.allowed_hosts)
     return app
 

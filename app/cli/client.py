@@ -99,6 +99,18 @@ class Client:
         headers = {"Accept": "application/json"}
         return self._send("GET", _path(job_id, "/logs"), params={"tail": str(tail)}, headers=headers)
 
+    def make_token(self, wanted: Json) -> Json:
+        """A new token, told this once."""
+        return self._send("POST", "/v1/tokens", json=wanted)
+
+    def tokens(self) -> Json:
+        """Every token but the owner's."""
+        return self._send("GET", "/v1/tokens")
+
+    def revoke_token(self, which: str) -> None:
+        """End a token, named by its name or its id."""
+        self._request("DELETE", f"/v1/tokens/{quote(which, safe='')}")
+
     def capabilities(self) -> Json:
         """What this service can do, and where it works."""
         return self._send("GET", "/v1/capabilities")
@@ -118,13 +130,16 @@ class Client:
             raise self._lost(error) from error
 
     def _send(self, method: str, path: str, **options: Any) -> Json:
+        answer: Json = self._request(method, path, **options).json()
+        return answer
+
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             response = self._http.request(method, path, **options)
         except httpx.TransportError as error:
             raise self._lost(error) from error
         _check(response)
-        answer: Json = response.json()
-        return answer
+        return response
 
     def _lost(self, error: httpx.TransportError) -> Lost:
         return Lost(self.address.url, str(error) or type(error).__name__)

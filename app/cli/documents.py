@@ -1,4 +1,4 @@
-"""Commands on documents: plan, schema, token."""
+"""Commands on documents: plan, schema."""
 
 import json
 from argparse import Namespace
@@ -9,7 +9,7 @@ from typing import Any
 import schemas
 from app.cli.address import Whereabouts
 from app.cli.errors import error_lines, shown, value
-from app.cli.exits import CommandError, Exit, Refusal
+from app.cli.exits import Exit, Refusal
 from app.cli.output import read_request, remark, write_json, write_table
 from app.settings import Settings
 
@@ -30,21 +30,6 @@ def schema(arguments: Namespace) -> int:
     """One JSON Schema of the contract; needs no service."""
     path = Path(schemas.__file__).parent / "json" / f"{arguments.name}.schema.json"
     write_json(json.loads(path.read_text(encoding="utf-8")))
-    return Exit.SUCCESS
-
-
-def token(arguments: Namespace) -> int:
-    """The token, or the file that holds it; the service makes it at its first start."""
-    whereabouts = Whereabouts.from_environment()
-    path, found = whereabouts.token_file, whereabouts.read_token()
-    if found is None:
-        raise CommandError(
-            Exit.INVALID_INPUT, f"There is no token at {path} yet; the service makes it: pytorch-trainer serve"
-        )
-    if arguments.json:
-        write_json({"token": found, "path": str(path)})
-    else:
-        print(path if arguments.path else found)
     return Exit.SUCCESS
 
 

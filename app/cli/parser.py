@@ -98,8 +98,39 @@ def _add_service_commands(add: Adder) -> None:
     )
     serve.add_argument("--mlflow-uri", metavar="URI", help="MLflow store, or off (PT_MLFLOW_URI, default in the home)")
     serve.add_argument("--no-auth", action="store_true", help="ask for no token; only on a loopback address")
-    token = add("token", "documents:token", "print the service's token", "pytorch-trainer token --path")
+    _add_token_commands(add)
+
+
+_TOKEN_MORE = """\
+Without a word behind it: prints the owner's token, which may do everything. With one, others:
+create, list and revoke tokens with scopes. read: look. submit: queue trainings (they run code).
+control: pause, resume, stop, cancel, delete. admin: everything, tokens too. Each can read."""
+
+
+def _add_token_commands(add: Adder) -> None:
+    token = add("token", "tokens:owners", "print the service's token, or make others", _TOKEN_EXAMPLE, _TOKEN_MORE)
     token.add_argument("--path", action="store_true", help="print the file that holds it instead")
+    words = token.add_subparsers(metavar="create | list | revoke", title="other tokens")
+
+    def add_word(name: str, door: str, summary: str, example: str) -> Parser:
+        word = words.add_parser(name, help=summary, description=f"{summary}.", epilog=f"example: {example}")
+        word.set_defaults(door=f"app.cli.tokens:{door}")
+        word.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON alone on stdout")
+        return word
+
+    create = add_word("create", "create", "make a token; it is printed this once", _TOKEN_EXAMPLE)
+    create.add_argument("--name", required=True, help="who will use it; no two are alike")
+    create.add_argument(
+        "--scope", required=True, action="append", choices=_SCOPES, help="what it may do (repeatable); each can read"
+    )
+    create.add_argument("--expires", type=_duration, metavar="30d", help="when it ends: 12h, 30d, 8w (default: never)")
+    add_word("list", "list_tokens", "list the tokens, by how each begins", "pytorch-trainer token list")
+    revoke = add_word("revoke", "revoke", "end a token", "pytorch-trainer token revoke ci")
+    revoke.add_argument("token", metavar="NAME|ID", help="its name or its id")
+
+
+_SCOPES = ("read", "submit", "control", "admin")
+_TOKEN_EXAMPLE = "pytorch-trainer token create --name ci --scope submit --expires 30d"
 
 
 def _add_run_commands(add: Adder) -> None:
@@ -188,6 +219,17 @@ def _whole_number(text: str, low: int, high: int) -> int:
     if not text.isdecimal() or not low <= int(text) <= high:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {low} to {high}")
     return int(text)
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def _duration(text: str) -> float:
+    """Seconds in ``30d``, ``12h``, ``8w``."""
+    number, unit = text[:-1], text[-1:]
+    if not number.isdecimal() or unit not in _UNITS or not 0 < int(number) * _UNITS[unit] <= 3_153_600_000:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number and a unit, such as 12h, 30d or 8w")
+    return float(int(number) * _UNITS[unit])
 
 
 def _seconds(text: str) -> float:

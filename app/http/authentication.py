@@ -1,10 +1,10 @@
-"""Who may speak to this service: holders of its token, through a name of ours, from a page of ours or none.
+"""Who may speak to this service: holders of a token of its, through a name of ours, from a page of ours or none.
 
 The service runs code by design. A web page that makes its own name resolve to a loopback address (DNS rebinding)
 reaches any local port, but cannot choose the Host and Origin that the browser sends.
 """
 
-import hmac
+import asyncio
 import os
 import re
 import secrets
@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.http import documentation
 from app.problems import Refusal
 from app.settings import LOOPBACK_HOSTS, TOKEN_FILE, Settings
+from app.tokens import ANYONE, Grant, Tokens
 
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/openapi.json", documentation.PAGE, *documentation.ASSETS})
 
@@ -84,23 +85,39 @@ def _netloc(origin: str) -> str | None:
 
 
 class TokenGuard:
-    """Asks for ``Authorization: Bearer TOKEN`` on every path but the open ones."""
+    """Asks for ``Authorization: Bearer TOKEN`` on every path but the open ones, and notes in the scope what it grants."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, tokens: Tokens) -> None:
         self._app = app
-        self._token = token.encode()
+        self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401."""
-        refused = None
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
-            refused = self._refusal(Headers(scope=scope).get("authorization", ""))
-        await (refused.response() if refused else self._app)(scope, receive, send)
+            try:
+                grant = self._grant(Headers(scope=scope).get("authorization", ""))
+            except Refusal as refused:
+                await refused.response()(scope, receive, send)
+                return
+            scope["grant"] = grant
+        await self._app(scope, receive, send)
 
-    def _refusal(self, authorization: str) -> Refusal | None:
+    def _grant(self, authorization: str) -> Grant:
         scheme, _, given = authorization.partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._token):
-            return None
-        what = "This token is not the service's." if given else "A token is needed."
-        detail = f"{what} Send Authorization: Bearer TOKEN; `pytorch-trainer token` prints it."
-        return Refusal("unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="pytorch-trainer"'})
+        grant = self._tokens.grant_of(given.strip() if scheme.lower() == "bearer" else "")
+        if self._tokens.unnoted(grant):
+            asyncio.get_running_loop().run_in_executor(None, self._tokens.note, grant)
+        return grant
+
+
+class OpenGuard:
+    """In the place of ``TokenGuard`` where the service asks for no token: anybody may everything."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+            scope["grant"] = ANYONE
+        await self._app(scope, receive, send)

@@ -60,7 +60,7 @@ async def _wrong_parameters(_request: Request, error: Exception) -> JSONResponse
         RequestError(
             pointer=pointer(flaw["loc"]),
             code="parameter_invalid",
-            message=f"{flaw['loc'][-1]}: {flaw['msg']}.",
+            message=f"{flaw['loc'][-1] if flaw['loc'] else 'the body'}: {flaw['msg']}.",
             got=shown(flaw.get("input")),
         )
         for flaw in cast(RequestValidationError, error).errors()

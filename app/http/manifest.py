@@ -10,6 +10,7 @@ from app.gate.envelope import SKILL
 from app.gate.gate import device_limit
 from app.gate.raw_json import MAX_DEPTH
 from app.http.negotiation import DEFAULT_WAIT, LONGEST_PREFERRED_WAIT
+from app.http.scopes import NEEDED
 from app.service import LONGEST_WAIT
 from app.settings import Settings
 from schemas.arguments import Entry
@@ -72,6 +73,7 @@ def manifest(settings: Settings) -> dict[str, Any]:
             "get_job_result": "GET /v1/jobs/{jobId}/result",
         },
         "examples": [SMALLEST, EXAMPLE["skill"]["context"], EXAMPLE],
+        "scopes": {name: scope for name, scope in NEEDED.items() if scope != "admin"},
         "limits": limits_of(settings),
     }
 

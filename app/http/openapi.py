@@ -1,11 +1,14 @@
 """The API's own description: what FastAPI finds in the routes, and the contract's schemas for bodies it reads raw."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
 
 from app.gate.envelope import SKILL
 from app.gate.request_schema import Schema, load
+from app.http.scopes import needed
+from schemas.tokens import TokenRequest
 
 _ENVELOPE: Schema = {
     "title": "Envelope",
@@ -38,12 +41,29 @@ class Api(FastAPI):
             schemas = document["components"].setdefault("schemas", {})
             for name, schema in _contract().items():
                 schemas.setdefault(name, schema)
+            for operation in _guarded(document):
+                _say_scope(operation)
             self.openapi_schema = document
         return self.openapi_schema
 
 
+def _guarded(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for methods in document["paths"].values():
+        yield from (operation for operation in methods.values() if "security" in operation)
+
+
+def _say_scope(operation: dict[str, Any]) -> None:
+    """Which scope the operation needs, for people and, as OpenAPI 3.1 has it, as a role of the bearer; and its 403."""
+    scope = needed(operation["operationId"])
+    operation["security"] = [{"HTTPBearer": [scope]}]
+    operation["description"] = f"{operation['description']}\n\nNeeds the scope `{scope}`."
+    refused = operation["responses"]["401"]
+    operation["responses"] |= {"403": refused}
+
+
 def _contract() -> dict[str, Schema]:
-    found: dict[str, Schema] = {"Envelope": _ENVELOPE}
+    asked = TokenRequest.model_json_schema(by_alias=True)
+    found: dict[str, Schema] = {"Envelope": _ENVELOPE, "TokenRequest": asked}
     for name, file in (("Input", "input"), ("Problem", "problem")):
         schema = _rooted(load(file))
         found |= schema.pop("$defs", {})

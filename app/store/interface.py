@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from schemas.events import Event, EventData, WorkerLine
 from schemas.job import JobState, Progress
+from schemas.tokens import Scope
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,20 @@ class JobRow:
     rests_until: str | None = None
 
 
+@dataclass(frozen=True)
+class TokenRow:
+    """A token as stored: ``sha256`` of it in hex, and ``prefix``, its first characters. Times are RFC 3339, UTC."""
+
+    token_id: str
+    name: str
+    prefix: str
+    sha256: str
+    scopes: tuple[Scope, ...]
+    created_at: str
+    expires_at: str | None = None
+    last_used_at: str | None = None
+
+
 class StoreUnavailable(Exception):
     """The store cannot be used now (disk full, locked) or by this release; the message says which. Nothing was changed."""
 
@@ -69,8 +84,28 @@ class IllegalTransition(Exception):
         self.row = row
 
 
+class TokenStore(Protocol):
+    """Tokens beside the owner's. Every method is one transaction, durable when it returns, safe from any thread."""
+
+    def add(self, token: TokenRow) -> bool:
+        """Store a token; False when another has its name."""
+
+    def all(self) -> Sequence[TokenRow]:
+        """Every token, oldest first."""
+
+    def remove(self, token_id: str) -> bool:
+        """Forget a token; False when there is none."""
+
+    def used(self, token_id: str, time: str) -> None:
+        """Note when a token was used; one that is gone is left alone."""
+
+
 class Store(Protocol):
     """Jobs and their events. Every method is one transaction, durable when it returns, safe from any thread."""
+
+    @property
+    def tokens(self) -> TokenStore:
+        """The tokens that are stored beside the jobs."""
 
     def accept(self, job: NewJob) -> tuple[JobRow, bool]:
         """Store a job as queued with its event 0. With a key seen before and the same input: that job, and False.

@@ -1,6 +1,5 @@
 """The store in SQLite: one file, one writer, every method one durable transaction."""
 
-import re
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +12,12 @@ from app.store.interface import IllegalTransition, JobRow, KeyConflict, NewJob
 from app.store.lines import typed_line
 from app.store.progress import advance
 from app.store.rows import event_of, event_values, job_of, job_values, to_text
+from app.store.statements import statements
+from app.store.tokens import SqliteTokens
 from schemas.events import Event, EventData, JobCompleted, JobQueued, WorkerLine
 from schemas.job import ACTIVE, IMPLIED_BY_EVENT, TERMINAL, TRANSITIONS, JobState, Progress
 
-_STATEMENT = re.compile(r"^-- name: (\w+)\n(.*?;)$", re.MULTILINE | re.DOTALL)
-_SQL: dict[str, str] = dict(_STATEMENT.findall(Path(__file__).with_name("queries.sql").read_text()))
+_SQL = statements("queries.sql")
 
 _ACTIVE = to_text(sorted(ACTIVE))
 _SOURCES: dict[JobState, str] = {
@@ -31,6 +31,7 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path)
+        self.tokens = SqliteTokens(self._database)
 
     def accept(self, job: NewJob) -> tuple[JobRow, bool]:
         """Store a job as queued with its event 0, or find the one that came with the same key."""

@@ -19,7 +19,10 @@ from schemas.job import JobView
 LARGEST_SEQ = 2**63 - 1
 
 # The guard in front of the routes checks the token; this makes the documentation know of it.
-bearer = HTTPBearer(auto_error=False, description="The token that `pytorch-trainer token` prints.")
+bearer = HTTPBearer(
+    auto_error=False,
+    description="The owner's token, which `pytorch-trainer token` prints, or one that was made from it.",
+)
 
 
 def _service(request: Request) -> Service:

@@ -90,3 +90,15 @@ EVENT: dict[str, Any] = {
     "attempt": 1,
     "data": {"epoch": 3, "trainLoss": 0.4123, "valLoss": 0.3872, "valAccuracy": 0.93, "isBest": True},
 }
+
+TOKEN_REQUEST: dict[str, Any] = {"name": "ci", "scopes": ["submit"], "expiresInSeconds": 2592000}
+
+TOKEN: dict[str, Any] = {
+    "tokenId": "token_01M7Y35TGF8W7JFE8B3Y71FN20",
+    "name": "ci",
+    "prefix": "ptt_Yb3kQ0",
+    "scopes": ["submit"],
+    "createdAt": "2026-11-21T03:42:37.599Z",
+    "expiresAt": "2026-12-21T03:42:37.599Z",
+    "token": "ptt_Yb3kQ0…",
+}

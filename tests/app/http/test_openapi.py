@@ -20,7 +20,7 @@ from tests.app.listening import listening
 OPERATIONS = {
     "invoke_skill", "plan_training", "list_skills", "get_skill", "get_skill_schema", "create_job", "list_jobs",
     "get_job", "get_job_events", "get_job_result", "get_job_logs", "cancel_job", "stop_job", "pause_job", "resume_job", "retry_job", "get_capabilities", "check_health",
-    "check_readiness",
+    "check_readiness", "create_token", "list_tokens", "revoke_token",
 }  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def test_a_bearer_token_is_asked_for_where_it_is_needed(document: dict[str, Any]
         "HTTPBearer": {
             "type": "http",
             "scheme": "bearer",
-            "description": "The token that `pytorch-trainer token` prints.",
+            "description": "The owner's token, which `pytorch-trainer token` prints, or one that was made from it.",
         }
     }
     unlocked = {operation["operationId"] for operation in operations(document) if not operation.get("security")}
