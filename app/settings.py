@@ -2,12 +2,14 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from platformdirs import user_data_path
+
+from schemas.isolation import LEVELS, IsolationLevel
 
 DEFAULT_PORT = 8000
 TOKEN_FILE = "token"
@@ -38,12 +40,15 @@ class Settings:
     body_seconds: float = 30.0
     max_queued_jobs: int = 10_000
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
+    isolation: IsolationLevel = "guarded"
+    readable: tuple[Path, ...] = ()
 
     @staticmethod
     def from_environment(overrides: Mapping[str, str] = MappingProxyType({})) -> "Settings":
         """Defaults, overridden by ``PT_HOME``, ``PT_WORKSPACE``, ``PT_HOST``, ``PT_PORT``, ``PT_DEVICES``,
-        ``PT_SLOTS`` (jobs at once on the CPU; a GPU has one), ``PT_MLFLOW_URI`` (``off`` for no MLflow), ``PT_DISK_FLOOR_MIB`` (kept free) and
-        ``PT_ALLOWED_HOSTS`` (names beside loopback), and these by ``overrides``, under the same names.
+        ``PT_SLOTS`` (jobs at once on the CPU; a GPU has one), ``PT_MLFLOW_URI`` (``off`` for no MLflow), ``PT_DISK_FLOOR_MIB`` (kept free),
+        ``PT_ALLOWED_HOSTS`` (names beside loopback), ``PT_GUARD`` (the least isolation of a worker) and ``PT_READABLE``
+        (what a guarded worker may read beside the workspace, separated by colons), and these by ``overrides``, under the same names.
         Raises ValueError naming a variable that is wrong."""
         said = {**os.environ, **overrides}
         home = Path(said.get("PT_HOME") or user_data_path("pytorch-trainer", appauthor=False)).expanduser().resolve()
@@ -59,6 +64,8 @@ class Settings:
             mlflow_uri=None if mlflow == "off" else mlflow,
             disk_floor_bytes=_whole_number(said, "PT_DISK_FLOOR_MIB", 256, 0, 1 << 30) << 20,
             allowed_hosts=(*LOOPBACK_HOSTS, *_names(said.get("PT_ALLOWED_HOSTS", ""))),
+            isolation=_level(said.get("PT_GUARD") or "guarded"),
+            readable=tuple(_folders(said.get("PT_READABLE", ""))),
         )
 
     @property
@@ -124,6 +131,22 @@ def _whole_number(said: Mapping[str, str], name: str, default: int, low: int, hi
     if not text.isdecimal() or not low <= int(text) <= high:
         raise ValueError(f"{name}={text!r}: expected a whole number from {low} to {high}")
     return int(text)
+
+
+def _level(text: str) -> IsolationLevel:
+    level = next((level for level in LEVELS if level == text), None)
+    if level is None:
+        raise ValueError(f"PT_GUARD={text!r}: expected one of {', '.join(LEVELS)}")
+    return level
+
+
+def _folders(text: str) -> Iterator[Path]:
+    for part in text.split(os.pathsep):
+        path = Path(part).expanduser()
+        if part and not path.exists():
+            raise ValueError(f"PT_READABLE={text!r}: there is no {path}")
+        if part:
+            yield path.resolve()
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_serializer
 
 from schemas.base import Document
+from schemas.isolation import Bounds, IsolationLevel
 from schemas.request import TrainingRequest
 from schemas.result import Artifact, Tracking, TrainingError
 
@@ -52,6 +53,13 @@ class Assignment(Document):
     go_on: Annotated[
         bool, Field(description="A later attempt: it goes on from the newest whole checkpoint in run_folder.")
     ] = False
+
+    isolation: IsolationLevel = "none"
+    bounds: Bounds = Field(default_factory=Bounds)
+    home: Annotated[str | None, Field(description="The service's own folder: a guarded worker may not read it.")] = None
+    readable: Annotated[list[str], Field(description="What a guarded worker may read beside the workspace.")] = Field(
+        default_factory=list
+    )
 
     @field_serializer("request")
     def _as_asked_for(self, request: TrainingRequest) -> dict[str, object]:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from schemas.base import Document
 from schemas.failures import FailureCode
+from schemas.isolation import Isolation
 from schemas.model import ModuleRow, Names, WeightsReport
 from schemas.recovery import RecoveryEntry
 from schemas.result import EpochRow, JobPayload
@@ -39,6 +40,7 @@ class JobStarted(EventData):
     engine: str
     devices: list[str]
     versions: dict[str, str]
+    isolation: Annotated[Isolation | None, Field(description="How the worker is kept apart.")] = None
 
 
 class RunResolved(EventData):

@@ -24,6 +24,7 @@ FailureCode = Literal[
     "worker_lost",
     "device_unavailable",
     "quota_exceeded",
+    "isolation_unavailable",
     "cancelled",
     "internal",
 ]
@@ -108,6 +109,9 @@ FAILURES: dict[FailureCode, FailureEntry] = {
     "device_unavailable": FailureEntry(True, "modify_and_retry", "Ask for fewer devices, or wait until they are free."),
     "quota_exceeded": FailureEntry(
         True, "ask_owner", "Wait for running jobs to end, or ask the owner to raise the limit."
+    ),
+    "isolation_unavailable": FailureEntry(
+        False, "ask_owner", "Have the owner install what is missing, or ask for a weaker resources.isolation."
     ),
     "cancelled": FailureEntry(
         False,

@@ -8,6 +8,7 @@ from schemas.base import Document
 from schemas.checkpointing import CheckpointConfig
 from schemas.data import DataConfig
 from schemas.engines import EngineName
+from schemas.isolation import DEFAULT_PROCESSES, IsolationLevel
 from schemas.model import ModelConfig
 from schemas.tracking import TrackingConfig
 from schemas.training import TrainingConfig
@@ -23,6 +24,42 @@ class Resources(Document):
             le=1024,
             description="CPU threads of each process; absent: measured on the first batch, or what a resumed run had. "
             "The last bits of a result depend on it.",
+        ),
+    ] = None
+    memory_mib: Annotated[
+        int | None,
+        Field(
+            alias="memoryMiB",
+            ge=64,
+            le=1 << 30,
+            description="Memory of all processes of the job together, in MiB; with more it ends as out_of_memory. "
+            "PyTorch alone takes about 300. Absent: as much as the machine has.",
+        ),
+    ] = None
+    processes: Annotated[
+        int,
+        Field(
+            ge=4,
+            le=1 << 20,
+            description="Processes of the job at once, ranks and loader workers included, and 32 threads for each; with "
+            "more it ends as quota_exceeded.",
+        ),
+    ] = DEFAULT_PROCESSES
+    disk_mib: Annotated[
+        int | None,
+        Field(
+            alias="diskMiB",
+            ge=1,
+            le=1 << 30,
+            description="Disk of the run, checkpoints and temporary files included, in MiB; with more it ends as "
+            "quota_exceeded. Absent: as much as there is.",
+        ),
+    ] = None
+    isolation: Annotated[
+        IsolationLevel | None,
+        Field(
+            description="How far the worker is kept from the rest of the machine, at least: guarded, or contained (no "
+            "network, a file system of its own). Absent, or weaker than the service's own (PT_GUARD): the service's.",
         ),
     ] = None
 

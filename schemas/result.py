@@ -6,6 +6,7 @@ from pydantic import Field
 
 from schemas.base import Document
 from schemas.failures import FailureCode, Recovery
+from schemas.isolation import Isolation
 from schemas.problems import PatchOperation
 from schemas.recovery import RecoveryEntry
 from schemas.summary import Recommendation, Summary
@@ -142,6 +143,9 @@ class Provenance(Document):
     engine: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     devices: list[str] = Field(default_factory=list)
+    isolation: Annotated[
+        Isolation | None, Field(description="How the worker was kept apart; absent when none has begun.")
+    ] = None
 
 
 class JobPayload(Document):

@@ -2,12 +2,15 @@
 
 Processes that the user's code starts may leave the worker's session, empty their environment and lose their parent.
 They still come back to the warden, which is their subreaper (prctl(2)): when the worker has ended, however that came,
-the warden ends every process it has left, and then itself as the worker ended. It imports little, so that it stays
+the warden ends every process it has left, and then itself as the worker ended. It also ends a worker that takes more
+than its assignment allows, and says so in its place. It imports little, so that it stays
 small beside a worker, and forks before there is any thread.
 """
 
 import ctypes
+import json
 import os
+import select
 import signal
 import sys
 import time
@@ -15,12 +18,15 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from trainer_core.guard.watch import Excess, Watch
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 # A process that the kernel holds (input/output that does not return) is left behind after so long.
 _LONGEST_CLEARING_SECONDS = 10.0
 _LOOK_SECONDS = 0.005
+_WATCH_MILLISECONDS = 100
 
 
 def main(attempt_folder: Path) -> NoReturn:
@@ -29,12 +35,17 @@ def main(attempt_folder: Path) -> NoReturn:
     # Nobody is asked to stop before somebody listens: the worker lets the signal in when it does.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     warden = os.getpid()
+    assignment = json.loads((attempt_folder / "assignment.json").read_bytes())
+    watch = Watch.of(assignment)
     worker = os.fork()
     if not worker:
         _work(attempt_folder, warden)
     _pass_on_sigterm(worker)
-    status = _wait(worker)
+    status, excess = _wait(worker, watch)
     clear()
+    _remove(attempt_folder / "tmp")
+    if excess is not None:
+        _leave_word(attempt_folder, excess)
     _end_as(status)
 
 
@@ -81,15 +92,45 @@ def _pass_on_sigterm(worker: int) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
-def _wait(worker: int) -> int:
-    """The worker's wait status. Strangers that came back to us and ended are taken from the kernel's table meanwhile."""
-    while True:
-        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
-        assert ended is not None  # only with WNOHANG
+def _wait(worker: int, watch: Watch) -> tuple[int, Excess | None]:
+    """The worker's wait status, and what it was ended for, if it was. Strangers that came back to us and ended are taken
+    from the kernel's table meanwhile."""
+    ended = select.poll()
+    ended.register(os.pidfd_open(worker), select.POLLIN)
+    excess = None
+    while not ended.poll(_WATCH_MILLISECONDS):
+        _reap_strangers(worker)
+        excess = excess or watch.look()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    return os.waitpid(worker, 0)[1], excess
+
+
+def _reap_strangers(worker: int) -> None:
+    while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
         if ended.si_pid == worker:
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-            return os.waitpid(worker, 0)[1]
+            return
         os.waitpid(ended.si_pid, 0)
+
+
+def _remove(scratch: Path) -> None:
+    """Take away what the worker had for temporary files; what cannot be removed is left to the service."""
+    if scratch.exists():
+        import shutil
+
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _leave_word(attempt_folder: Path, excess: Excess) -> None:
+    """Leave the outcome of a worker that was ended for what it took, unless it has left its own."""
+    from schemas.assignment import OUTCOME_FILE, Outcome
+    from schemas.files import write_atomically
+    from trainer_core.failure import Failure
+
+    failure = Failure(excess.code, excess.message, next_move=excess.next_move)
+    outcome = Outcome(state="failed", error=failure.error)
+    if not os.path.lexists(attempt_folder / OUTCOME_FILE):
+        content = outcome.model_dump_json(by_alias=True, exclude_none=True).encode()
+        write_atomically(attempt_folder / OUTCOME_FILE, content)
 
 
 def _end_as(status: int) -> NoReturn:

@@ -24,6 +24,8 @@ from trainer_core import registry
 from trainer_core.channel import Channel, FileChannel
 from trainer_core.checkpoints.checkpoint_folder import complete_checkpoints
 from trainer_core.failure import Failure
+from trainer_core.guard.guard import confine
+from trainer_core.guard.paths import require_unmoved
 from trainer_core.registry import Ending
 from trainer_core.stop import Stop
 from trainer_core.trackers.process import TrackerProcess
@@ -40,6 +42,25 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def guarded(assignment: Assignment, channel: Channel, stop: Stop) -> Outcome:
+    """One attempt, held to its level of isolation before any code of the user is loaded; it has not begun where that
+    cannot be had."""
+    try:
+        isolation = confine(assignment)
+        require_unmoved(assignment)
+    except Failure as failure:
+        return Outcome(state="failed", error=failure.error)
+    started = JobStarted(
+        pid=os.getpid(),
+        engine=assignment.engine,
+        devices=assignment.devices,
+        versions=versions(),
+        isolation=isolation,
+    )
+    channel.emit(started)
+    return run(assignment, channel, stop)
 
 
 def run(assignment: Assignment, channel: Channel, stop: Stop) -> Outcome:
@@ -116,9 +137,9 @@ def main(attempt_folder: Path) -> int:
     assignment = Assignment.model_validate_json((attempt_folder / ASSIGNMENT_FILE).read_bytes())
     os.chdir(assignment.workspace)
     channel = FileChannel(attempt_folder / EVENTS_FILE)
-    channel.emit(JobStarted(pid=os.getpid(), engine=assignment.engine, devices=assignment.devices, versions=versions()))
+    # It runs no code of the user and writes where that may not: it is started before the guard is there.
     tracker = TrackerProcess.start(assignment)
-    outcome = run(assignment, channel, stop)
+    outcome = guarded(assignment, channel, stop)
     outcome = outcome.model_copy(update={"tracking": tracker.finish(outcome, channel)})
     channel.close()
     write_atomically(attempt_folder / OUTCOME_FILE, outcome.model_dump_json(by_alias=True, exclude_none=True).encode())

@@ -7,13 +7,14 @@ from app.settings import Settings, worker_environment
 from app.store.interface import JobRow
 from app.supervision.attempt_folder import AttemptFolder
 from schemas.assignment import Assignment
+from schemas.isolation import Bounds, stricter
 from schemas.request import TrainingRequest
 
 
 def assignment_of(settings: Settings, row: JobRow, folder: AttemptFolder) -> Assignment:
     """The assignment of the attempt that ``row`` was claimed for."""
     request = TrainingRequest.model_validate(row.request)
-    save_dir = request.checkpoint_config.save_dir
+    save_dir, resources = request.checkpoint_config.save_dir, request.resources
     return Assignment(
         job_id=row.job_id,
         attempt=row.attempt,
@@ -29,6 +30,14 @@ def assignment_of(settings: Settings, row: JobRow, folder: AttemptFolder) -> Ass
         mlflow_uri=settings.mlflow_uri,
         git_commit=row.git_commit,
         go_on=row.attempt > 1,
+        isolation=stricter(settings.isolation, resources.isolation),
+        bounds=Bounds(
+            memory_bytes=_bytes(resources.memory_mib),
+            processes=resources.processes,
+            disk_bytes=_bytes(resources.disk_mib),
+        ),
+        home=str(settings.home),
+        readable=list(map(str, settings.readable)),
     )
 
 
@@ -41,6 +50,10 @@ def environment_of(row: JobRow) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "PYTHONFAULTHANDLER": "1",
     }
+
+
+def _bytes(mebibytes: int | None) -> int | None:
+    return None if mebibytes is None else mebibytes << 20
 
 
 def _as_the_worker_sees(assigned: Sequence[str]) -> list[str]:

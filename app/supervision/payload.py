@@ -285,4 +285,5 @@ def _provenance(story: _Story, row: JobRow) -> Provenance:
         engine=row.engine,
         versions=story.started.versions if story.started else {},
         devices=list(row.assigned) or (story.started.devices if story.started else []),
+        isolation=story.started.isolation if story.started else None,
     )

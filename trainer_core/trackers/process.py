@@ -52,7 +52,9 @@ class _Child:
             self._process.stdin.close()
         trouble = self._wait()
         if self._process.returncode is None:
-            self._process.kill()
+            # A guarded worker may not: its warden does, when the worker has ended.
+            with contextlib.suppress(PermissionError):
+                self._process.kill()
             # In vain while the kernel waits for a dead file system: then it is left behind.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_KILL_SECONDS)
