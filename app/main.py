@@ -15,6 +15,7 @@ from app.http.routes import events, health, jobs, skill, tokens
 from app.http.scopes import require_scope
 from app.http.server import Server
 from app.instance import AlreadyRunning, Instance
+from app.isolation import hide_memory, require_isolation
 from app.service import Service
 from app.settings import Settings, require_workspace
 from app.store.interface import StoreUnavailable
@@ -70,6 +71,8 @@ def serve(settings: Settings, announce: Callable[[str], None] = lambda url: None
     """
     require_safe_bind(settings)
     require_workspace(settings)
+    require_isolation(settings)
+    hide_memory()
     with Instance(settings.home) as instance:
         Server(create_app(settings), settings, instance, announce).run_here()
 

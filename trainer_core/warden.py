@@ -14,11 +14,13 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from trainer_core.guard.watch import Excess, Watch
+from trainer_core.leaving import leave
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -29,8 +31,8 @@ _LOOK_SECONDS = 0.005
 _WATCH_MILLISECONDS = 100
 
 
-def main(attempt_folder: Path) -> NoReturn:
-    """Run the worker of ``attempt_folder``; exit status and signal are those of the worker."""
+def main(attempt_folder: Path, work: Callable[[Path], int] | None = None) -> NoReturn:
+    """Run the worker of ``attempt_folder``, or ``work``, in a child; exit status and signal are those of the child."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     # Nobody is asked to stop before somebody listens: the worker lets the signal in when it does.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -39,7 +41,7 @@ def main(attempt_folder: Path) -> NoReturn:
     watch = Watch.of(assignment)
     worker = os.fork()
     if not worker:
-        _work(attempt_folder, warden)
+        _work(attempt_folder, warden, work or _worker)
     _pass_on_sigterm(worker)
     status, excess = _wait(worker, watch)
     clear()
@@ -64,21 +66,25 @@ def clear() -> bool:
     return False
 
 
-def _work(attempt_folder: Path, warden: int) -> NoReturn:
+def _worker(attempt_folder: Path) -> int:
+    from trainer_core import worker
+
+    return worker.main(attempt_folder)
+
+
+def _work(attempt_folder: Path, warden: int, work: Callable[[Path], int]) -> NoReturn:
     """The child: it dies with the warden, whom nobody else would clear up after."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != warden:
         os._exit(1)
-    from trainer_core import worker
-
     try:
-        status = worker.main(attempt_folder)
+        status = work(attempt_folder)
     except SystemExit as left:
         status = left.code if isinstance(left.code, int) else int(left.code is not None)
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
-    worker.leave(status)
+    leave(status)
 
 
 def _pass_on_sigterm(worker: int) -> None:

@@ -5,7 +5,6 @@ happened. The job's lock is inherited as an open file (held before this process 
 however it ends), so the service may restart meanwhile and find the job alive.
 """
 
-import atexit
 import errno
 import os
 import platform
@@ -14,7 +13,7 @@ import sys
 import traceback
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import cast
 
 from schemas.assignment import ASSIGNMENT_FILE, EVENTS_FILE, OUTCOME_FILE, Assignment, Outcome
 from schemas.engines import EngineName
@@ -26,6 +25,7 @@ from trainer_core.checkpoints.checkpoint_folder import complete_checkpoints
 from trainer_core.failure import Failure
 from trainer_core.guard.guard import confine
 from trainer_core.guard.paths import require_unmoved
+from trainer_core.leaving import leave
 from trainer_core.registry import Ending
 from trainer_core.stop import Stop
 from trainer_core.trackers.process import TrackerProcess
@@ -144,15 +144,6 @@ def main(attempt_folder: Path) -> int:
     channel.close()
     write_atomically(attempt_folder / OUTCOME_FILE, outcome.model_dump_json(by_alias=True, exclude_none=True).encode())
     return 0
-
-
-def leave(status: int) -> NoReturn:
-    """End the process as Python does, but for waiting for threads: one that the user's code left running would keep the
-    process, and with it the job's lock, for ever."""
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from app.gate.gate import device_limit
 from app.gate.raw_json import MAX_DEPTH
 from app.http.negotiation import DEFAULT_WAIT, LONGEST_PREFERRED_WAIT
 from app.http.scopes import NEEDED
+from app.isolation import available
 from app.service import LONGEST_WAIT
 from app.settings import Settings
 from schemas.arguments import Entry
@@ -87,6 +88,7 @@ def capabilities(settings: Settings) -> dict[str, Any]:
         ],
         "devices": list(settings.devices),
         "slots": settings.slots,
+        "isolation": {"least": settings.isolation, "available": list(available())},
         "tracking": {"mlflow": settings.mlflow_uri is not None},
         "optimizers": [
             _entry(entry) | {"learningRate": entry.learning_rate, "weightDecay": entry.weight_decay}

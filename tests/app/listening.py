@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,15 +75,15 @@ class Listening:
 
 
 @contextmanager
-def listening(folder: Path, **changes: Any) -> Iterator[Listening]:
-    """A service on a home and a workspace below ``folder``, ended at the end."""
+def listening(folder: Path, command: Sequence[str] = STAND_IN, **changes: Any) -> Iterator[Listening]:
+    """A service on a home and a workspace below ``folder``, ended at the end; ``command`` starts its workers."""
     workspace = folder / "workspace"
     if not workspace.exists():
         make_workspace(workspace)
     settings = Settings(**{"home": folder / "home", "workspace": workspace, "port": 0, **changes})
     ready = threading.Event()
     with Instance(settings.home) as instance:
-        server = Server(create_app(settings, STAND_IN), settings, instance, lambda url: ready.set())
+        server = Server(create_app(settings, command), settings, instance, lambda url: ready.set())
         thread = threading.Thread(target=server.run_here)
         thread.start()
         try:

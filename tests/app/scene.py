@@ -22,6 +22,7 @@ from schemas.events import Event, EventData, WorkerLine
 
 TIME = "2026-01-02T03:04:05.678Z"
 STAND_IN = [sys.executable, "-S", str(Path(__file__).with_name("stand_in.py"))]
+WARDED = [sys.executable, str(Path(__file__).with_name("warded_stand_in.py"))]
 _numbers = count(1)
 
 

@@ -11,13 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from app.job_folder import make_job_folder
 from app.supervision.attempt_folder import AttemptFolder
 from app.supervision.processes import Process, descendants
-from app.supervision.supervisor import WORKER_COMMAND
 from app.supervision.worker_process import WorkerProcess
-from schemas.assignment import Assignment
-from schemas.request import TrainingRequest
+from tests.process.real_worker import has_ended, prepare, start
 
 # A double fork into a session of its own, with an empty environment, that ignores what it can: no mark, no group and no
 # parent is left by which it could be found.
@@ -55,28 +52,8 @@ def worker(folder: Path, end: str) -> Iterator[tuple[WorkerProcess, AttemptFolde
     pids, ready = folder / "pids", folder / "ready"
     os.mkfifo(ready)
     program = MODEL.replace("PIDS", str(pids)).replace("READY", str(ready)).replace("END", end)
-    (folder / "table.csv").write_text("x,y\n1,0\n2,1\n")
-    make_job_folder(folder / "jobs", "job_1", program.encode())
-    attempt = AttemptFolder(folder / "jobs", "job_1", 1)
-    data = {"trainPath": str(folder / "table.csv")}
-    request = {"modelPath": str(folder / "m.py"), "dataConfig": data, "trainingConfig": {}, "engine": "sklearn"}
-    attempt.prepare(
-        Assignment(
-            job_id="job_1",
-            attempt=1,
-            request=TrainingRequest.model_validate(request),
-            engine="sklearn",
-            workspace=str(folder),
-            model_snapshot=str(attempt.job / "model.py"),
-            model_sha256="0",
-            job_folder=str(attempt.job),
-            attempt_folder=str(attempt.path),
-            run_folder=str(attempt.job / "run"),
-            devices=["cpu"],
-        )
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONFAULTHANDLER": "1"}
-    started = WorkerProcess.spawn(WORKER_COMMAND, attempt, environment)
+    attempt = prepare(folder, program)
+    started = start(attempt)
     try:
         while not pids.exists() or not pids.read_text().endswith("\n"):
             assert not has_ended(started.pid, 20), attempt.log.read_text()
@@ -86,12 +63,6 @@ def worker(folder: Path, end: str) -> Iterator[tuple[WorkerProcess, AttemptFolde
         for pid in map(int, pids.read_text().split()):
             if (left := Process.find(pid)) is not None:
                 left.send(signal.SIGKILL)
-
-
-def has_ended(pid: int, milliseconds: int = 20_000) -> bool:
-    """Whether the process ends within that time."""
-    found = Process.find(pid)
-    return found is None or found.has_ended(milliseconds)
 
 
 def state_of(pid: int) -> str:

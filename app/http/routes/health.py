@@ -31,7 +31,7 @@ async def check_readiness(service: Services) -> dict[str, str]:
     dependencies=[Security(bearer)],
     responses=problems(401),
 )
-async def get_capabilities(service: Services) -> dict[str, Any]:
+def get_capabilities(service: Services) -> dict[str, Any]:
     """Everything a request can name."""
     return capabilities(service.settings)
 

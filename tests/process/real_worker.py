@@ -1,0 +1,53 @@
+"""An attempt's folder for a real worker, which runs a model file of the test."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from app.job_folder import make_job_folder
+from app.supervision.attempt_folder import AttemptFolder
+from app.supervision.processes import Process
+from app.supervision.supervisor import WORKER_COMMAND
+from app.supervision.worker_process import WorkerProcess
+from schemas.assignment import Assignment
+from schemas.request import TrainingRequest
+
+
+def prepare(folder: Path, program: str, **changes: Any) -> AttemptFolder:
+    """Job 1 of a service whose home and workspace are in ``folder``: its model file is ``program``, its data a table."""
+    workspace, home = folder / "workspace", folder / "home"
+    workspace.mkdir()
+    rows = "".join(f"{row},{row % 2}\n" for row in range(20))
+    (workspace / "table.csv").write_text("x,y\n" + rows)
+    make_job_folder(home / "jobs", "job_1", program.encode())
+    attempt = AttemptFolder(home / "jobs", "job_1", 1)
+    data = {"trainPath": str(workspace / "table.csv")}
+    request = {"modelPath": str(workspace / "m.py"), "dataConfig": data, "trainingConfig": {}, "engine": "sklearn"}
+    values: dict[str, Any] = {
+        "job_id": "job_1",
+        "attempt": 1,
+        "request": TrainingRequest.model_validate({**request, **changes.pop("sections", {})}),
+        "engine": "sklearn",
+        "workspace": str(workspace),
+        "model_snapshot": str(attempt.job / "model.py"),
+        "model_sha256": "0",
+        "job_folder": str(attempt.job),
+        "attempt_folder": str(attempt.path),
+        "run_folder": str(attempt.job / "run"),
+        "devices": ["cpu"],
+        "home": str(home),
+    }
+    attempt.prepare(Assignment(**{**values, **changes}))
+    return attempt
+
+
+def start(attempt: AttemptFolder) -> WorkerProcess:
+    """Its worker, started as the service does."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONFAULTHANDLER": "1"}
+    return WorkerProcess.spawn(WORKER_COMMAND, attempt, environment)
+
+
+def has_ended(pid: int, milliseconds: int = 20_000) -> bool:
+    """Whether the process ends within that time."""
+    found = Process.find(pid)
+    return found is None or found.has_ended(milliseconds)
