@@ -49,6 +49,9 @@ def whole(events: list[dict[str, Any]], payload: dict[str, Any], epochs: int) ->
     assert [attempt["number"] for attempt in payload["attempts"]] == [1, 2]
     assert payload["attempts"][1]["fromCheckpoint"]
     assert "resumeFrom" not in payload["resolved"]["checkpointConfig"]
+    isolations = [event["data"]["isolation"] for event in events if event["type"] == "job.started"]
+    assert isolations[0]["level"] == "guarded"
+    assert isolations == [payload["provenance"]["isolation"]] * 2
 
 
 @pytest.mark.timeout(180)
