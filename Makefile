@@ -1,11 +1,11 @@
-.PHONY: install demo test torture bench peers calibrate check format lint types contracts schemas clean help
+.PHONY: install demo test torture bench bench-gpu peers calibrate check format lint types contracts schemas clean help
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
 help:  ## what each word does
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -23,6 +23,9 @@ bench: $(STAMP)  ## time the loop beside hand-written ones and the peers that ar
 	@$(or $(wildcard .venv-peers/bin/python),$(BIN)/python) -m benchmarks.small_table
 	@$(BIN)/python -m benchmarks.long_steps
 	@$(BIN)/python -m benchmarks.streaming
+
+bench-gpu: $(STAMP)  ## the same for large models on one GPU
+	@$(or $(wildcard .venv-peers/bin/python),$(BIN)/python) -m benchmarks.gpu
 
 peers: $(STAMP)  ## install the peers of the benchmark beside the project's environment, which stays as it is
 	@$(BIN)/python -m venv .venv-peers

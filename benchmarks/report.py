@@ -37,7 +37,7 @@ def put(report: str, writer: str, document: Path = PERFORMANCE) -> None:
     document.write_text(f"{before}{begin}\n{report}\n{end}{after}")
 
 
-def train_with_us(folder: Path, request: Mapping[str, Any]) -> tuple[float, float]:
+def train_with_us(folder: Path, request: Mapping[str, Any], device: str = "cpu") -> tuple[float, float]:
     """(seconds of the loop, validation accuracy) of the native engine on ``request``, its paths absolute, as a worker calls it:
     with events, monitors, checkpoints, recovery."""
     from schemas.assignment import Assignment
@@ -58,7 +58,7 @@ def train_with_us(folder: Path, request: Mapping[str, Any]) -> tuple[float, floa
         "jobId": "job_benchmark",
         "attempt": 1,
         "engine": "native",
-        "devices": ["cpu"],
+        "devices": [device],
         "request": request,
         "modelSha256": "",
         "workspace": str(folder),
