@@ -50,6 +50,11 @@ class Work:
     steps: int
     arguments: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def runs(self) -> tuple[int, int, int]:
+        """Steps of the trainings that are timed: the first pays for what a process does once, the others tell what a step takes."""
+        return WARM, WARM, WARM + self.steps
+
     def build(self) -> nn.Module:
         """The model with the weights of seed 0."""
         torch.manual_seed(0)
@@ -115,11 +120,11 @@ def by_hand(work: Work, device: str, mode: str | None) -> dict[str, float]:
 
 
 def by_us(work: Work, device: str, compiled: str, folder: Path) -> dict[str, float]:
-    """The native engine. A training of ``WARM`` steps is taken from one of ``WARM + steps``: what is left is steps."""
+    """The native engine, whole trainings."""
     x, y = work.data()
     np.savez(folder / "train.npz", x=x.numpy(), y=y.numpy())
     spent = []
-    for steps in (WARM, WARM + work.steps):
+    for steps in work.runs:
         training = {
             "epochs": -(-steps // 4),
             "maxSteps": steps,
@@ -140,18 +145,23 @@ def by_us(work: Work, device: str, compiled: str, folder: Path) -> dict[str, flo
         began = time.perf_counter()
         train_with_us(folder, request, f"{device}:0" if device == "cuda" else device)
         spent.append(time.perf_counter() - began)
-    seconds = (spent[1] - spent[0]) / work.steps
-    return {"seconds": seconds, "begin": spent[0] - WARM * seconds}
+    return figures(spent, work)
+
+
+def figures(spent: list[float], work: Work) -> dict[str, float]:
+    """What ``Work.runs`` took, as seconds a step and those before the steps ran as fast as that."""
+    first, short, long = spent
+    seconds = (long - short) / work.steps
+    return {"seconds": seconds, "begin": first - WARM * seconds}
 
 
 def by_peer(name: str, work: Work, device: str) -> dict[str, float]:
-    """Another's training loop, measured as ours is."""
+    """Another's training loop, whole trainings."""
     from benchmarks.gpu_peers import PEER_LOOPS
 
     model, (x, y) = work.build(), work.data()
-    spent = [PEER_LOOPS[name](model, x, y, work.batch, steps, device, loss_of) for steps in (WARM, WARM + work.steps)]
-    seconds = (spent[1] - spent[0]) / work.steps
-    return {"seconds": seconds, "begin": spent[0] - WARM * seconds}
+    spent = [PEER_LOOPS[name](model, x, y, work.batch, steps, device, loss_of) for steps in work.runs]
+    return figures(spent, work)
 
 
 def run(loop: str, work: Work, device: str) -> dict[str, float]:
