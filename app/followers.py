@@ -1,14 +1,19 @@
 """Followers: who waits for news of which job. They are told that there is news, and read it in the store."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Literal, get_args
+
+Kind = Literal["stream", "wait"]
 
 
 class Follower:
     """One client that follows one job."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind = "wait") -> None:
+        self.kind = kind
         self._news = asyncio.Event()
 
     def notify(self) -> None:
@@ -44,9 +49,9 @@ class Followers:
         self._following: dict[str, set[Follower]] = {}
 
     @contextmanager
-    def follow(self, job_id: str) -> Iterator[Follower]:
+    def follow(self, job_id: str, kind: Kind = "wait") -> Iterator[Follower]:
         """A follower of ``job_id``: begin before the first reading of the store, and nothing is missed."""
-        follower = Follower()
+        follower = Follower(kind)
         self._following.setdefault(job_id, set()).add(follower)
         try:
             yield follower
@@ -55,6 +60,11 @@ class Followers:
             crowd.discard(follower)
             if not crowd:
                 del self._following[job_id]
+
+    def counts(self) -> dict[str, int]:
+        """How many there are of each kind."""
+        found = Counter(follower.kind for crowd in self._following.values() for follower in crowd)
+        return {kind: found[kind] for kind in get_args(Kind)}
 
     def notify(self, job_id: str) -> None:
         """Tell the followers of ``job_id`` that the store has something new."""

@@ -12,10 +12,14 @@ from app.http.authentication import HostGuard, OpenGuard, TokenGuard, read_or_ma
 from app.http.manifest import DESCRIPTION, product_version
 from app.http.openapi import Api
 from app.http.routes import events, health, jobs, skill, tokens
+from app.http.routes import metrics as metrics_route
 from app.http.scopes import require_scope
 from app.http.server import Server
 from app.instance import AlreadyRunning, Instance
 from app.isolation import hide_memory, require_isolation
+from app.observing.job_log import JobLog
+from app.observing.metrics import Metrics
+from app.observing.observers import Observers
 from app.service import Service
 from app.settings import Settings, require_workspace
 from app.store.interface import StoreUnavailable
@@ -29,7 +33,8 @@ def create_app(settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> F
 
     Raises StoreUnavailable here and now, and not in the middle of the server's start, when there is no working store.
     """
-    store = SqliteStore(settings.database)
+    metrics = Metrics()
+    store = SqliteStore(settings.database, Observers([metrics, JobLog()]))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -44,6 +49,7 @@ def create_app(settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> F
             store.close()
 
     app = Api(
+        metrics,
         title="pytorch-trainer",
         summary=DESCRIPTION,
         version=product_version(),
@@ -51,7 +57,7 @@ def create_app(settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> F
         docs_url=None,
         redoc_url=None,
     )
-    for routes in (skill, jobs, events, tokens, health, documentation):
+    for routes in (skill, jobs, events, tokens, health, metrics_route, documentation):
         app.include_router(routes.router, dependencies=[Depends(require_scope)])
     error_handlers.install(app)
     app.state.tokens = Tokens(store.tokens, read_or_make_token(settings.home))

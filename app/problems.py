@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
+from app.exchange import current
 from schemas.failures import Recovery
 from schemas.problems import NextAction, Problem, RequestError
 
@@ -81,5 +82,9 @@ class Refusal(Exception):
         )
 
     def response(self) -> JSONResponse:
-        """The problem as an HTTP answer."""
-        return JSONResponse(self.problem.to_json(), self.problem.status, headers=self.headers, media_type=MEDIA_TYPE)
+        """The problem as an HTTP answer to the exchange that this is part of."""
+        exchange, problem = current(), self.problem
+        if exchange is not None:
+            exchange.problem = problem.code
+            problem = problem.model_copy(update={"request_id": exchange.request_id})
+        return JSONResponse(problem.to_json(), problem.status, headers=self.headers, media_type=MEDIA_TYPE)

@@ -4,9 +4,11 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any, Literal, Protocol
 
 from ulid import ULID
@@ -17,11 +19,12 @@ from app.gate.gate import Admitted, Depth, Gate
 from app.gate.spellings import closest
 from app.job_folder import make_job_folder, remove_job_folder
 from app.job_view import next_action_of, view_of
+from app.observing.snapshot import Snapshot
 from app.planning import plan_of
 from app.problems import Refusal
 from app.revision import revision_of
 from app.settings import Settings
-from app.store.interface import IllegalTransition, JobRow, KeyConflict, NewJob, Store
+from app.store.interface import IllegalTransition, JobRow, KeyConflict, NewJob, Store, StoreUnavailable
 from app.supervision.history import history_of
 from app.supervision.orders import CANCEL, PAUSE, STOP, Order
 from app.supervision.payload import check
@@ -62,6 +65,9 @@ class Workers(Protocol):
 
     def wake(self) -> None:
         """There is a new job in the queue."""
+
+    def devices(self) -> Mapping[str, tuple[int, int]]:
+        """Kind of device -> (in use, all)."""
 
     async def give(self, job_id: str, order: Order) -> None:
         """Ask a job to cancel, stop or pause. Raises IllegalTransition where its state has no such way out."""
@@ -221,7 +227,7 @@ class Service:
     async def follow(self, job_id: str, after: int) -> AsyncIterator[Event | None]:
         """Events with seq greater than ``after`` as they come, to ``job.completed``; None after each silence of
         ``keep_alive_seconds``. Ends early only when the service closes."""
-        with self._followers.follow(job_id) as follower:
+        with self._followers.follow(job_id, "stream") as follower:
             while True:
                 events = await asyncio.to_thread(self._store.events, job_id, after, _PAGE)
                 for event in events:
@@ -293,6 +299,17 @@ class Service:
         """The last ``lines`` of the newest attempt's log."""
         row = await self.row(job_id)
         return await asyncio.to_thread(read_tail, self.settings.jobs, row.job_id, row.attempt, lines)
+
+    async def snapshot(self) -> Snapshot:
+        """What is so now, to be measured. A store that cannot be read is one of the things to be seen."""
+        return await asyncio.to_thread(self._snapshot, self._supervisor.devices(), self._followers.counts())
+
+    def _snapshot(self, devices: Mapping[str, tuple[int, int]], followers: Mapping[str, int]) -> Snapshot:
+        jobs, active = None, None
+        with suppress(StoreUnavailable):
+            jobs, active = self._store.counts(), self._store.active()
+        free = disk_usage(self.settings.home).free
+        return Snapshot(jobs, active, devices, followers, free, self._closing)
 
     async def require_ready(self) -> None:
         """Raises Refusal (503), or StoreUnavailable, unless jobs would be accepted now."""

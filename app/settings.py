@@ -2,10 +2,11 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal, cast, get_args
 
 from platformdirs import user_data_path
 
@@ -13,6 +14,9 @@ from schemas.isolation import LEVELS, IsolationLevel
 
 DEFAULT_PORT = 8000
 TOKEN_FILE = "token"
+
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
@@ -42,13 +46,16 @@ class Settings:
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
     isolation: IsolationLevel = "guarded"
     readable: tuple[Path, ...] = ()
+    log_format: LogFormat = "text"
+    log_level: LogLevel = "info"
 
     @staticmethod
     def from_environment(overrides: Mapping[str, str] = MappingProxyType({})) -> "Settings":
         """Defaults, overridden by ``PT_HOME``, ``PT_WORKSPACE``, ``PT_HOST``, ``PT_PORT``, ``PT_DEVICES``,
         ``PT_SLOTS`` (jobs at once on the CPU; a GPU has one), ``PT_MLFLOW_URI`` (``off`` for no MLflow), ``PT_DISK_FLOOR_MIB`` (kept free),
-        ``PT_ALLOWED_HOSTS`` (names beside loopback), ``PT_GUARD`` (the least isolation of a worker) and ``PT_READABLE``
-        (what a guarded worker may read beside the workspace, separated by colons), and these by ``overrides``, under the same names.
+        ``PT_ALLOWED_HOSTS`` (names beside loopback), ``PT_GUARD`` (the least isolation of a worker), ``PT_READABLE``
+        (what a guarded worker may read beside the workspace, separated by colons), ``PT_LOG_FORMAT``, ``PT_LOG_LEVEL``, and
+        these by ``overrides``, under the same names.
         Raises ValueError naming a variable that is wrong."""
         said = {**os.environ, **overrides}
         home = Path(said.get("PT_HOME") or user_data_path("pytorch-trainer", appauthor=False)).expanduser().resolve()
@@ -66,6 +73,8 @@ class Settings:
             allowed_hosts=(*LOOPBACK_HOSTS, *_names(said.get("PT_ALLOWED_HOSTS", ""))),
             isolation=_level(said.get("PT_GUARD") or "guarded"),
             readable=tuple(_folders(said.get("PT_READABLE", ""))),
+            log_format=cast(LogFormat, _one_of(said, "PT_LOG_FORMAT", "text", get_args(LogFormat))),
+            log_level=cast(LogLevel, _one_of(said, "PT_LOG_LEVEL", "info", get_args(LogLevel))),
         )
 
     @property
@@ -147,6 +156,13 @@ def _folders(text: str) -> Iterator[Path]:
             raise ValueError(f"PT_READABLE={text!r}: there is no {path}")
         if part:
             yield path.resolve()
+
+
+def _one_of(said: Mapping[str, str], name: str, default: str, choices: Sequence[str]) -> str:
+    text = (said.get(name) or default).lower()
+    if text not in choices:
+        raise ValueError(f"{name}={text!r}: expected one of {', '.join(choices)}")
+    return text
 
 
 def _names(text: str) -> tuple[str, ...]:

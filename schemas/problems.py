@@ -58,3 +58,6 @@ class Problem(Document):
         Any, Field(description="The input with all fixes applied, when that makes it valid.")
     ] = None
     allowed_actions: list[str] | None = None
+    request_id: Annotated[
+        str | None, Field(description="The name of the request, as in X-Request-Id and in the service's log.")
+    ] = None

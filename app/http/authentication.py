@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.exchange import current
 from app.http import documentation
 from app.problems import Refusal
 from app.settings import LOOPBACK_HOSTS, TOKEN_FILE, Settings
@@ -100,6 +101,8 @@ class TokenGuard:
                 await refused.response()(scope, receive, send)
                 return
             scope["grant"] = grant
+            if (exchange := current()) is not None:
+                exchange.token = grant.name
         await self._app(scope, receive, send)
 
     def _grant(self, authorization: str) -> Grant:

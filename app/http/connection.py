@@ -1,6 +1,7 @@
 """A connection: HTTP/1.1 as uvicorn speaks it, with bounds on how long a request may take to arrive."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import h11
@@ -13,8 +14,11 @@ class Connection(H11Protocol):
     """Answers 408 to a head that is not whole after ``head_seconds``, and drops a request whose body has not come, be
     it read or not, when ``body_seconds`` more have passed: a trickle of bytes holds nothing for ever."""
 
-    def __init__(self, *, head_seconds: float, body_seconds: float, **uvicorn: Any) -> None:
+    def __init__(
+        self, *, head_seconds: float, body_seconds: float, refused: Callable[[str], None], **uvicorn: Any
+    ) -> None:
         super().__init__(**uvicorn)
+        self._refused = refused
         self._head_seconds = head_seconds
         self._body_seconds = body_seconds
         self._deadline: asyncio.TimerHandle | None = None
@@ -64,6 +68,7 @@ class Connection(H11Protocol):
 
     def _answer(self, refusal: Refusal) -> None:
         response = refusal.response()
+        self._refused(refusal.problem.code)
         headers = [
             (b"content-type", MEDIA_TYPE.encode()),
             (b"content-length", str(len(response.body)).encode()),

@@ -4,10 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from app.gate.envelope import SKILL
 from app.gate.request_schema import Schema, load
+from app.http.accounting import Accounting
 from app.http.scopes import needed
+from app.observing.metrics import Metrics
 from schemas.tokens import TokenRequest
 
 _ENVELOPE: Schema = {
@@ -32,7 +35,15 @@ _ENVELOPE: Schema = {
 
 
 class Api(FastAPI):
-    """FastAPI, with the input, its envelope and the problem document among the schemas."""
+    """FastAPI, with the input, its envelope and the problem document among the schemas, and each request accounted for."""
+
+    def __init__(self, metrics: Metrics, **fastapi: Any) -> None:
+        super().__init__(**fastapi)
+        self.state.metrics = metrics
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Every guard and handler, within the account: what the outermost of them answers is accounted for, too."""
+        return Accounting(super().build_middleware_stack(), self.state.metrics)
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""

@@ -12,6 +12,7 @@ NEEDED: dict[str, Scope] = {
     "get_skill": "read",
     "get_skill_schema": "read",
     "get_capabilities": "read",
+    "get_metrics": "read",
     "list_jobs": "read",
     "get_job": "read",
     "get_job_result": "read",

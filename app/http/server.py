@@ -6,33 +6,19 @@ import socket
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from app.http.connection import Connection
 from app.instance import Instance
+from app.observing.log_lines import logging_of
 from app.service import Service
 from app.settings import Settings
 
 # The kernel drops a connection whose peer has taken nothing for so long.
 _SILENT_PEER_MILLISECONDS = 60_000
 _STOP_SECONDS = 10
-
-# Everything to standard error: standard output belongs to whoever embeds the service.
-_LOGGING: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain", "stream": "ext://sys.stderr"}},
-    "loggers": {
-        name: {"handlers": ["stderr"], "level": level, "propagate": False}
-        # uvicorn tells at length how it starts and ends; one line of ours does.
-        for name, level in (("uvicorn", "WARNING"), ("app", "INFO"))
-    },
-}
-
 
 _log = logging.getLogger(__name__)
 
@@ -44,11 +30,16 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                log_config=_LOGGING,
+                log_config=logging_of(settings.log_format, settings.log_level),
                 access_log=False,
                 server_header=False,
                 ws="none",
-                http=partial(Connection, head_seconds=settings.head_seconds, body_seconds=settings.body_seconds),  # type: ignore[arg-type]
+                http=partial(  # type: ignore[arg-type]
+                    Connection,
+                    head_seconds=settings.head_seconds,
+                    body_seconds=settings.body_seconds,
+                    refused=app.state.metrics.refused,
+                ),
                 timeout_graceful_shutdown=_STOP_SECONDS,
             )
         )

@@ -6,23 +6,33 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import perf_counter
 
-from app.store.interface import StoreUnavailable
+from app.store.interface import JobRow, Observer, StoreUnavailable, Unobserved
 from app.store.migrating import migrate
+from schemas.events import Event
 
 _BUSY_SECONDS = 10.0
 _NEXT_MOVE = "Put a copy of it back, move it away to begin with none, or set PT_HOME to another folder."
+
+
+class Writer(sqlite3.Connection):
+    """The connection that writes; ``news`` is what the open transaction stores, for the observer to be told of."""
+
+    news: list[tuple[JobRow, list[Event]]]
 
 
 class Database:
     """Transactions on the file at ``path``, which is made when it does not exist (readable by its owner alone), and
     brought to this release's version when an older release made it.
 
-    Raises StoreUnavailable when the file cannot be opened or was written by a newer release.
+    Raises StoreUnavailable when the file cannot be opened or was written by a newer release. ``observer`` is told of
+    each transaction that is on disk, in the thread that wrote it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, observer: Observer | None = None) -> None:
         self._path = path
+        self._observer = observer or Unobserved()
         self._lock = threading.Lock()
         self._idle: deque[sqlite3.Connection] = deque()
         self._closed = False
@@ -30,7 +40,9 @@ class Database:
         if path.exists() and not path.is_file():
             raise StoreUnavailable(f"{path} cannot be used as the database: it is no file. {_NEXT_MOVE}")
         path.touch(mode=0o600)
-        self._writer = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        self._writer = sqlite3.connect(
+            path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, factory=Writer
+        )
         try:
             _configure(self._writer)
             self._writer.execute("PRAGMA journal_mode = WAL")
@@ -46,12 +58,14 @@ class Database:
             raise
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Iterator[Writer]:
         """One transaction, on disk when the block ends, undone when it raises; one at a time.
 
         Raises StoreUnavailable when it could not be written (disk full, input/output error).
         """
+        began = perf_counter()
         with self._lock, _translated():
+            self._writer.news = []
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
@@ -59,6 +73,10 @@ class Database:
             finally:
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
+            news = self._writer.news
+        self._observer.committed(perf_counter() - began)
+        for row, events in news:
+            self._observer.told(row, events)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

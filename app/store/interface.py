@@ -1,6 +1,6 @@
 """What a store of jobs promises. Callers know this interface; only what stands beside it speaks SQL."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -100,6 +100,27 @@ class TokenStore(Protocol):
         """Note when a token was used; one that is gone is left alone."""
 
 
+class Observer(Protocol):
+    """Whoever wants to know what the store has stored. Called after the commit, in the thread that wrote; quick, and
+    never raises."""
+
+    def told(self, row: JobRow, events: Sequence[Event]) -> None:
+        """``events`` of the job are stored; ``row`` is the job as that transaction found it."""
+
+    def committed(self, seconds: float) -> None:
+        """A transaction is on disk, so long after it was asked for."""
+
+
+class Unobserved:
+    """Nobody wants to know."""
+
+    def told(self, row: JobRow, events: Sequence[Event]) -> None:
+        """Nothing."""
+
+    def committed(self, seconds: float) -> None:
+        """Nothing."""
+
+
 class Store(Protocol):
     """Jobs and their events. Every method is one transaction, durable when it returns, safe from any thread."""
 
@@ -137,6 +158,9 @@ class Store(Protocol):
 
     def queue(self, limit: int, *, only: Sequence[str] = (), but: Sequence[str] = ()) -> Sequence[JobRow]:
         """Queued jobs, oldest first: of the engines ``only``, when there are any, and of none of the engines ``but``."""
+
+    def counts(self) -> Mapping[JobState, int]:
+        """How many jobs are in each state in which there are any."""
 
     def active(self) -> Sequence[JobRow]:
         """Jobs that have a worker, or had one when the service died."""

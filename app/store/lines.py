@@ -26,7 +26,7 @@ from schemas.events import (
 )
 from schemas.text import untrusted
 
-_OF_THE_SERVICE = frozenset(
+OF_THE_SERVICE = frozenset(
     data.event_type
     for data in (
         JobQueued,
@@ -44,7 +44,7 @@ _OF_THE_SERVICE = frozenset(
 def typed_line(line: WorkerLine) -> tuple[EventData, str]:
     """The data of ``line`` as its own class, and its time; a ``log`` event, now, when it cannot be taken as said."""
     try:
-        if line.type in _OF_THE_SERVICE:
+        if line.type in OF_THE_SERVICE:
             raise ValueError("only the service says this")
         if line.type not in EVENT_DATA:
             raise ValueError("no such type of event")

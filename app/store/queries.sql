@@ -76,6 +76,9 @@ SELECT * FROM job WHERE rests_until IS NOT NULL AND state = 'queued' ORDER BY nu
 SELECT count(*) FROM job AS ahead
 WHERE ahead.state = 'queued' AND ahead.number < (SELECT number FROM job WHERE job_id = :job_id AND state = 'queued');
 
+-- name: counts
+SELECT state, count(*) FROM job GROUP BY state;
+
 -- name: offset
 SELECT read_offset FROM attempt WHERE job_id = :job_id AND attempt = :attempt;
 

@@ -1,14 +1,14 @@
 """The store in SQLite: one file, one writer, every method one durable transaction."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from app.clock import now
 from app.store.bounds import within_bounds
-from app.store.database import Database
-from app.store.interface import IllegalTransition, JobRow, KeyConflict, NewJob
+from app.store.database import Database, Writer
+from app.store.interface import IllegalTransition, JobRow, KeyConflict, NewJob, Observer
 from app.store.lines import typed_line
 from app.store.progress import advance
 from app.store.rows import event_of, event_values, job_of, job_values, to_text
@@ -29,8 +29,8 @@ _SOURCES: dict[JobState, str] = {
 class SqliteStore:
     """Jobs and their events in the SQLite file at ``path``. Promises what ``app.store.interface.Store`` says."""
 
-    def __init__(self, path: Path) -> None:
-        self._database = Database(path)
+    def __init__(self, path: Path, observer: Observer | None = None) -> None:
+        self._database = Database(path, observer)
         self.tokens = SqliteTokens(self._database)
 
     def accept(self, job: NewJob) -> tuple[JobRow, bool]:
@@ -91,6 +91,11 @@ class SqliteStore:
         engines = {"only": to_text(list(only)), "but": to_text(list(but))}
         with self._database.reading() as connection:
             return _all(connection, "oldest", states='["queued"]', limit=limit, **engines)
+
+    def counts(self) -> Mapping[JobState, int]:
+        """How many jobs are in each state in which there are any."""
+        with self._database.reading() as connection:
+            return dict(connection.execute(_SQL["counts"]).fetchall())
 
     def active(self) -> Sequence[JobRow]:
         """Jobs that have a worker, or had one when the service died; oldest first."""
@@ -241,7 +246,7 @@ def _change(connection: sqlite3.Connection, statement: str, state: JobState, **v
     return _one(connection, statement, state=state, sources=_SOURCES[state], **values)
 
 
-def _append(connection: sqlite3.Connection, row: JobRow, said: Sequence[tuple[EventData, str]]) -> Sequence[Event]:
+def _append(connection: Writer, row: JobRow, said: Sequence[tuple[EventData, str]]) -> Sequence[Event]:
     """Give events their numbers and store them, with the progress that they report."""
     events = []
     progress = row.progress
@@ -261,9 +266,7 @@ def _append(connection: sqlite3.Connection, row: JobRow, said: Sequence[tuple[Ev
     return events
 
 
-def _write(
-    connection: sqlite3.Connection, row: JobRow, events: Sequence[Event], progress: Progress | None = None
-) -> None:
+def _write(connection: Writer, row: JobRow, events: Sequence[Event], progress: Progress | None = None) -> None:
     connection.executemany(_SQL["insert_event"], [event_values(event) for event in events])
     news = {
         "job_id": row.job_id,
@@ -271,3 +274,4 @@ def _write(
         "progress": to_text((progress or row.progress).to_json()),
     }
     connection.execute(_SQL["record_news"], news)
+    connection.news.append((row, list(events)))

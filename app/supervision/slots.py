@@ -12,12 +12,17 @@ class Slots:
     def __init__(self, devices: Sequence[str], cpu_slots: int) -> None:
         self._gpus = [device for device in devices if device != _CPU]
         self._free = list(self._gpus)
-        self._free_cpu = cpu_slots
+        self._cpu_slots = self._free_cpu = cpu_slots
 
     @property
     def has_gpus(self) -> bool:
         """Whether jobs that use GPUs and jobs that do not wait for different things."""
         return bool(self._gpus)
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Kind of device -> (in use, all). More than all are in use while adopted jobs have them."""
+        cpu = (self._cpu_slots - self._free_cpu, self._cpu_slots)
+        return {"cpu": cpu, "gpu": (len(self._gpus) - len(self._free), len(self._gpus))}
 
     def most(self) -> int | None:
         """The most devices a job that uses GPUs can ask for; None without GPUs: ranks on a CPU share its one slot."""

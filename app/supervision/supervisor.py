@@ -96,6 +96,10 @@ class Supervisor:
         """There is a new job, or a free device."""
         self._news.set()
 
+    def devices(self) -> dict[str, tuple[int, int]]:
+        """Kind of device -> (in use, all)."""
+        return self._slots.counts()
+
     async def give(self, job_id: str, order: Order) -> None:
         """Ask a job to stop in the way of ``order``: one without a worker obeys at once, another when its worker has saved.
 
