@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from app.gate.patches import Path
+from app.gate.request_errors import said
 from app.gate.request_schema import Schema, is_valid, resolved
 from app.gate.spellings import value_of
 
@@ -26,6 +28,20 @@ def mend(name: str, value: Any, schema: Schema) -> Any:
             if is_valid(mended, schema):
                 return mended
     return NOTHING
+
+
+def can_be_left_out(path: Path) -> bool:
+    """Whether a value at ``path`` that says nothing may give way to the default. Not where it names a file: a run without the
+    checkpoint, weights or data that were meant would be another run."""
+    return not any(isinstance(part, str) and (part.endswith(_PATHS) or part == "weights") for part in path)
+
+
+def left_out(schema: Schema) -> str:
+    """What leaving out a property of ``schema`` comes to, as a sentence."""
+    default = schema.get("default")
+    if default is None or isinstance(default, dict | list):
+        return "Left out, it has its default."
+    return f"Left out, it is {said(default)}."
 
 
 def _converted(name: str, value: Any, schema: Schema) -> Iterator[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from jsonschema import ValidationError
 
-from app.gate.mending import NOTHING, mend
+from app.gate.mending import NOTHING, can_be_left_out, left_out, mend
 from app.gate.patches import Path, add, look, pointer, remove, replace
 from app.gate.request_errors import MAX_ERRORS, named, said, wrong
 from app.gate.request_schema import VALIDATOR, Schema, describe, resolved, schema_at
@@ -93,18 +93,22 @@ def _value_error(document: dict[str, Any], path: Path, error: ValidationError) -
     # An item of a list goes by the name of the list.
     name = next((part for part in reversed(path) if isinstance(part, str)), "")
     mended = mend(name, value, schema)
+    message = f"{named(path)} is {said(value)}; expected {describe(schema)}."
     fix = None
     if mended is not NOTHING:
         fix = [replace(path, mended)]
     elif optional and _says_nothing(value, schema):
         fix = [remove(path)]
+    elif optional and can_be_left_out(path):
+        fix = [remove(path)]
+        message += f" {left_out(schema_at(path))}"
     code = _CODES.get(str(error.validator), "not_allowed")
     if code == "wrong_type" and "enum" in schema:
         code = "not_allowed"
     return wrong(
         path,
         code,
-        f"{named(path)} is {said(value)}; expected {describe(schema)}.",
+        message,
         got=value,
         expected=describe(schema),
         allowed=schema.get("enum"),

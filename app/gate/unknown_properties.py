@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.gate.arguments import mended_argument
-from app.gate.mending import NOTHING, mend
+from app.gate.mending import NOTHING, can_be_left_out, mend
 from app.gate.patches import Path, add, has, look, remove
 from app.gate.request_errors import named, said, wrong
 from app.gate.request_schema import is_valid, schema_at
@@ -98,9 +98,10 @@ class UnknownProperties:
                 return [remove(here)]
         schema = schema_at(home)
         mended = value if is_valid(value, schema) else mend(str(home[-1]), value, schema)
-        self.supplied.update([home, *ways])
         if mended is NOTHING and schema.get("type") != "object":
-            return None
+            optional = home[-1] not in schema_at(home[:-1]).get("required", ())
+            return [remove(here)] if optional and can_be_left_out(home) else None
+        self.supplied.update([home, *ways])
         return [remove(here), self._add(home, ways, value if mended is NOTHING else mended)]
 
     def _add(self, home: Path, ways: list[Path], value: Any) -> PatchOperation:

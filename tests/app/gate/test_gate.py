@@ -17,7 +17,7 @@ from app.gate.patches import apply, look
 from app.http.manifest import EXAMPLE
 from app.problems import Refusal
 from app.settings import Settings
-from schemas.problems import RequestError
+from schemas.problems import PatchOperation, RequestError
 from tests.app.workspace import REQUEST, changed, make_workspace
 
 
@@ -213,11 +213,17 @@ FIXED: list[tuple[tuple[Any, ...], str, str, tuple[Any, ...]]] = [
         ("dataConfig", "trainPath", "data/train"),
     ),
     (("dataConfig", "valPath", "data/vall"), "/dataConfig/valPath", "not_found", ("dataConfig", "valPath", "data/val")),
+    # What says nothing gives way to the default.
+    ((TRAINING, "epochs", "many"), "/trainingConfig/epochs", "wrong_type", ()),
+    ((TRAINING, {"learningrate": "fast"}), "/trainingConfig/learningrate", "unknown_property", ()),
+    (("labels", 3), "/labels", "wrong_type", ()),
 ]
 
 # The same without a fix: only the author knows.
 NOT_FIXED: list[tuple[tuple[Any, ...], str, str]] = [
-    ((TRAINING, "epochs", "many"), "/trainingConfig/epochs", "wrong_type"),
+    (("checkpointConfig", "resumeFrom", 5), "/checkpointConfig/resumeFrom", "wrong_type"),
+    (("checkpointConfig", "resume_from", 5), "/checkpointConfig/resume_from", "unknown_property"),
+    (("modelConfig", "weights", [1, 2]), "/modelConfig/weights", "wrong_type"),
     (("modelPath", 7), "/modelPath", "wrong_type"),
     (("modelPath", ""), "/modelPath", "empty"),
     (("modelPath", "models/broken.py"), "/modelPath", "model_import_failed"),
@@ -252,6 +258,12 @@ def test_the_fix_of_an_error_makes_the_place_valid(
         *path, value = after
         inner = mended["skill"]["context"] if wrapped else mended
         assert look(inner, path) == value
+
+
+def test_the_default_that_a_fix_leads_to_is_said(gate: Gate):
+    error = the_error(gate.examine(changed(TRAINING, "epochs", "many"), "paths"), "/trainingConfig/epochs")
+    assert error.message.endswith("Left out, it is 10.")
+    assert error.fix == [PatchOperation(op="remove", path="/trainingConfig/epochs")]
 
 
 @pytest.mark.parametrize(("change", "pointer", "code"), NOT_FIXED, ids=lambda value: str(value)[:50])
