@@ -30,14 +30,19 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In the large tier: hours for each test, and those that have passed on this commit are left out."""
-    if not LARGE:
-        return
-    passed = TortureRecord(_RECORD).passed()
-    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in passed])
-    items[:] = [item for item in items if item.nodeid not in passed]
-    for item in items:
+    """Hours for each test of the large tier, without those that have passed on this commit; some tests are in it alone."""
+    passed = TortureRecord(_RECORD).passed() if LARGE else set()
+    left_out = [item for item in items if item.nodeid in passed or (_is_large(item) and not LARGE)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+    for item in items if LARGE else ():
         item.add_marker(pytest.mark.timeout(_LARGE_SECONDS), append=False)
+
+
+def _is_large(item: pytest.Item) -> bool:
+    """Whether it is marked ``torture("large")``."""
+    mark = item.get_closest_marker("torture")
+    return mark is not None and "large" in mark.args
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
