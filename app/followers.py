@@ -12,7 +12,7 @@ Kind = Literal["stream", "wait"]
 class Follower:
     """One client that follows one job."""
 
-    def __init__(self, kind: Kind = "wait") -> None:
+    def __init__(self, kind: Kind | None = "wait") -> None:
         self.kind = kind
         self._news = asyncio.Event()
 
@@ -28,6 +28,10 @@ class Follower:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._news.wait()
+        return self.take()
+
+    def take(self) -> bool:
+        """Whether there was news since it was last asked for, or waited for."""
         arrived = self._news.is_set()
         self._news.clear()
         return arrived
@@ -49,8 +53,9 @@ class Followers:
         self._following: dict[str, set[Follower]] = {}
 
     @contextmanager
-    def follow(self, job_id: str, kind: Kind = "wait") -> Iterator[Follower]:
-        """A follower of ``job_id``: begin before the first reading of the store, and nothing is missed."""
+    def follow(self, job_id: str, kind: Kind | None = "wait") -> Iterator[Follower]:
+        """A follower of ``job_id``: begin before the first reading of the store, and nothing is missed. ``kind`` is None for
+        one who is no client."""
         follower = Follower(kind)
         self._following.setdefault(job_id, set()).add(follower)
         try:

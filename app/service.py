@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from ulid import ULID
 
+from app.feeds import Feeds
 from app.followers import Followers
 from app.free_space import shortage
 from app.gate.gate import Admitted, Depth, Gate
@@ -31,7 +32,7 @@ from app.supervision.payload import check
 from app.supervision.settlement import events_of
 from app.worker_log import LogTail, read_tail
 from schemas.engines import ENGINES
-from schemas.events import Event
+from schemas.events import Event, JobCompleted
 from schemas.job import ALLOWED_ACTIONS, TERMINAL, JobPage, JobState, JobView
 from schemas.plan import Plan
 from schemas.problems import NextAction, RequestError
@@ -94,6 +95,7 @@ class Service:
         self._store = store
         self._supervisor = supervisor
         self._followers = followers
+        self._feeds = Feeds(store.events, followers)
         self._gate = Gate(settings)
         self._closing = False
 
@@ -224,22 +226,28 @@ class Service:
                 row = await self.row(job_id)
             return row
 
-    async def follow(self, job_id: str, after: int) -> AsyncIterator[Event | None]:
-        """Events with seq greater than ``after`` as they come, to ``job.completed``; None after each silence of
+    async def follow(self, job_id: str, after: int) -> AsyncIterator[Sequence[Event]]:
+        """Events with seq greater than ``after`` as they come, to ``job.completed``; none after each silence of
         ``keep_alive_seconds``. Ends early only when the service closes."""
-        with self._followers.follow(job_id, "stream") as follower:
+        with self._followers.follow(job_id, "stream") as follower, self._feeds.of(job_id) as feed:
             while True:
-                events = await asyncio.to_thread(self._store.events, job_id, after, _PAGE)
-                for event in events:
-                    yield event
-                    after = event.seq
+                events = await feed.after(after)
                 if events:
-                    continue
-                row = await self.row(job_id)
-                if self._closing or (row.state in TERMINAL and row.last_seq <= after):
+                    yield events
+                    after = events[-1].seq
+                    if events[-1].type == JobCompleted.event_type:
+                        return
+                elif await self._is_over(job_id, after):
                     return
-                if not await follower.wait(self.settings.keep_alive_seconds):
-                    yield None
+                if len(events) < _PAGE and not await follower.wait(self.settings.keep_alive_seconds):
+                    yield ()
+
+    async def _is_over(self, job_id: str, after: int) -> bool:
+        """Whether nothing will come for one who has seen ``after``."""
+        if self._closing:
+            return True
+        row = await self.row(job_id)
+        return row.state in TERMINAL and row.last_seq <= after
 
     async def events(self, job_id: str, after: int, limit: int) -> Sequence[Event]:
         """The stored events with seq greater than ``after``, at most ``limit``."""

@@ -42,6 +42,7 @@ class Settings:
     max_body_bytes: int = 1024 * 1024
     head_seconds: float = 20.0
     body_seconds: float = 30.0
+    send_seconds: float = 30.0
     max_queued_jobs: int = 10_000
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
     isolation: IsolationLevel = "guarded"

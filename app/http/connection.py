@@ -1,6 +1,7 @@
 """A connection: HTTP/1.1 as uvicorn speaks it, with bounds on how long a request may take to arrive."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -9,19 +10,30 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.problems import MEDIA_TYPE, Refusal
 
+_log = logging.getLogger(__name__)
+
 
 class Connection(H11Protocol):
     """Answers 408 to a head that is not whole after ``head_seconds``, and drops a request whose body has not come, be
-    it read or not, when ``body_seconds`` more have passed: a trickle of bytes holds nothing for ever."""
+    it read or not, when ``body_seconds`` more have passed: a trickle of bytes holds nothing for ever. So it drops a client
+    that lets an answer, or a stream, lie for ``send_seconds``."""
 
     def __init__(
-        self, *, head_seconds: float, body_seconds: float, refused: Callable[[str], None], **uvicorn: Any
+        self,
+        *,
+        head_seconds: float,
+        body_seconds: float,
+        send_seconds: float,
+        refused: Callable[[str], None],
+        **uvicorn: Any,
     ) -> None:
         super().__init__(**uvicorn)
         self._refused = refused
         self._head_seconds = head_seconds
         self._body_seconds = body_seconds
+        self._send_seconds = send_seconds
         self._deadline: asyncio.TimerHandle | None = None
+        self._untaken: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first request may begin."""
@@ -29,9 +41,20 @@ class Connection(H11Protocol):
         self._deadline = self.loop.call_later(self._head_seconds, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing more will come."""
+        """Nothing more will come, or be taken."""
         self._arrived()
+        self._taken()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client leaves 64 KiB, beside what the kernel holds for it, untaken."""
+        super().pause_writing()
+        self._untaken = self.loop.call_later(self._send_seconds, self._takes_nothing)
+
+    def resume_writing(self) -> None:
+        """It has taken most of it."""
+        self._taken()
+        super().resume_writing()
 
     def handle_events(self) -> None:
         """Take what has come, and hold the rest of the request to its time."""
@@ -55,6 +78,16 @@ class Connection(H11Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _taken(self) -> None:
+        if self._untaken is not None:
+            self._untaken.cancel()
+            self._untaken = None
+
+    def _takes_nothing(self) -> None:
+        self._untaken = None
+        _log.warning("A client took nothing for %g s and is dropped.", self._send_seconds)
+        self.transport.abort()
 
     def _too_slow(self) -> None:
         self._deadline = None

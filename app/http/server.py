@@ -39,6 +39,7 @@ class Server(uvicorn.Server):
                     head_seconds=settings.head_seconds,
                     body_seconds=settings.body_seconds,
                     refused=app.state.metrics.refused,
+                    send_seconds=settings.send_seconds,
                 ),
                 timeout_graceful_shutdown=_STOP_SECONDS,
             )

@@ -40,6 +40,11 @@ def write_workspace(folder: Path) -> dict[str, Any]:
     """A model file and a table in ``folder``, and the request that trains on them."""
     folder.mkdir()
     (folder / "slow.py").write_text(MODEL)
+    return write_table(folder)
+
+
+def write_table(folder: Path) -> dict[str, Any]:
+    """The table alone."""
     rows = [",".join([*(f"{(row * (column + 3)) % 17}" for column in range(8)), "ab"[row % 2]]) for row in range(400)]
     (folder / "table.csv").write_text("\n".join([",".join("pqrstuvwy"), *rows]) + "\n")
     return {

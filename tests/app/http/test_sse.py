@@ -4,14 +4,11 @@ import asyncio
 import json
 import signal
 import socket
-import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import httpx
 import pytest
-from starlette.types import Message as AsgiMessage
 
-from app.http.streams import Stream
 from tests.app.listening import WHOLE, Listening, address_of, check_problem, listening
 
 HOLDS = f"epoch(1); gate('go'); epoch(2); epoch(3); {WHOLE}"
@@ -152,30 +149,3 @@ def test_a_service_that_ends_ends_its_streams_and_waits_at_once(tmp_path):
         service.open_gate(job_id)
         assert service.settled(job_id)["state"] == "succeeded"
         assert [event["seq"] for event in service.events(job_id)] == list(range(len(service.events(job_id))))
-
-
-def test_a_client_that_takes_nothing_is_dropped():
-    closed = threading.Event()
-
-    async def endless() -> AsyncIterator[str]:
-        try:
-            while True:
-                yield "line"
-        finally:
-            closed.set()
-
-    async def never_read(message: AsgiMessage) -> None:
-        if message["type"] == "http.response.body":
-            await asyncio.Event().wait()
-
-    async def nothing_comes() -> AsgiMessage:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async def serve() -> None:
-        stream = Stream(endless(), "text/event-stream", send_seconds=0.05)
-        await stream({"type": "http", "asgi": {"spec_version": "2.3"}}, nothing_comes, never_read)
-        await asyncio.get_running_loop().shutdown_asyncgens()
-
-    asyncio.run(asyncio.wait_for(serve(), 10))
-    assert closed.is_set()
