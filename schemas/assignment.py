@@ -5,7 +5,7 @@ the worker), ``worker.log`` (its standard output and error), ``stop.json`` (only
 ``outcome.json`` (written atomically, last).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_serializer
 
@@ -22,7 +22,9 @@ LOCK_FILE = "lock"
 STOP_FILE = "stop.json"
 
 
-StopReason = Literal["cancelled", "timeout", "paused", "stopped"]
+StopReason = Literal["paused", "stopped", "cancelled", "timeout"]
+# A later one takes the place of an earlier.
+STOP_REASONS: tuple[StopReason, ...] = get_args(StopReason)
 
 
 class StopOrder(Document):
@@ -71,6 +73,9 @@ class Outcome(Document):
     """How an attempt ended. What happened on the way is in its events."""
 
     state: Literal["succeeded", "early_stopped", "failed", "cancelled", "paused"]
+    asked_elsewhere: Annotated[bool, Field(description="The order to stop was given to another node of the run.")] = (
+        False
+    )
     error: TrainingError | None = None
     artifacts: list[Artifact] = Field(default_factory=list)
     tracking: list[Tracking] = Field(default_factory=list)

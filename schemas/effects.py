@@ -92,7 +92,10 @@ def _of_others(request: Request, format: DataFormat | None) -> Iterator[Idle]:
 
 def _of_one_device(request: Request) -> Iterator[Idle]:
     strategy = _look(request, "/trainingConfig/strategy")
-    if _look(request, "/trainingConfig/devices") in (None, 1):
+    nodes = _look(request, "/trainingConfig/numNodes", 1)
+    if nodes == 1:
+        yield Idle("/trainingConfig/rendezvous", "trainingConfig.numNodes is 1, and one machine meets nobody")
+    if nodes == 1 and _look(request, "/trainingConfig/devices") in (None, 1):
         reason = "trainingConfig.devices above 1; a run on one device has no peers"
         if strategy in ("ddp", "fsdp", "dp"):
             yield Idle("/trainingConfig/strategy", f"{strategy} wants {reason}")

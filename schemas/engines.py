@@ -55,6 +55,8 @@ _OF_A_NETWORK = (
     "/trainingConfig/findUnusedParameters",
     "/trainingConfig/syncBatchNorm",
     "/trainingConfig/devices",
+    "/trainingConfig/numNodes",
+    "/trainingConfig/rendezvous",
     "/trainingConfig/reportEverySeconds",
     "/trainingConfig/gradientCheckpointing",
     "/trainingConfig/compile",

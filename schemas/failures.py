@@ -22,6 +22,7 @@ FailureCode = Literal[
     "disk_full",
     "hung",
     "worker_lost",
+    "rendezvous_failed",
     "device_unavailable",
     "quota_exceeded",
     "isolation_unavailable",
@@ -105,6 +106,11 @@ FAILURES: dict[FailureCode, FailureEntry] = {
         True,
         "retry_unchanged",
         "Submit again with resumeFrom set to the run's folder (it holds checkpointPath); read the log for the cause.",
+    ),
+    "rendezvous_failed": FailureEntry(
+        True,
+        "retry_unchanged",
+        "Submit the job on all nodes within rendezvous.timeoutSeconds of each other; each must reach rendezvous.endpoint.",
     ),
     "device_unavailable": FailureEntry(True, "modify_and_retry", "Ask for fewer devices, or wait until they are free."),
     "quota_exceeded": FailureEntry(

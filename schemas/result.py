@@ -96,7 +96,9 @@ class Attempt(Document):
 
     number: Annotated[int, Field(ge=1)]
     started_at: str
-    from_checkpoint: Annotated[str | None, Field(description="Absent: it began anew.")] = None
+    from_checkpoint: Annotated[
+        str | None, Field(description="Absent: it began anew, or has it from another machine.")
+    ] = None
     ended: Annotated[
         str | None,
         Field(description="Why another followed: a code of failure, or paused. Absent: it made this result."),

@@ -8,6 +8,7 @@ from schemas.averaging import WeightAveraging
 from schemas.base import Document
 from schemas.losses import Task
 from schemas.metrics import MONITOR_PATTERN, MetricName
+from schemas.nodes import Rendezvous
 from schemas.parameter_groups import NamePattern, ParameterGroup
 from schemas.profiling import Profiler
 from schemas.recovery import RecoveryPolicy
@@ -167,6 +168,17 @@ class TrainingConfig(Document):
             description="Devices, one process each (but for dp); absent: 1. The result is that of one, to rounding; docs/distributed.md names what is not.",
         ),
     ] = None
+    num_nodes: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1024,
+            description="Machines that train one model together. Each one's own service takes the same request, with its own rendezvous.nodeRank; devices are those of one machine.",
+        ),
+    ] = 1
+    rendezvous: Annotated[
+        Rendezvous | None, Field(description="Where the machines meet; wanted where numNodes is above 1.")
+    ] = None
     report_every_seconds: Annotated[
         float, Field(ge=0, le=3600, description="Shortest time between two step events; 0: every step.")
     ] = 1.0
@@ -202,3 +214,8 @@ class TrainingConfig(Document):
         if isinstance(self.profiler, Profiler):
             return self.profiler
         return Profiler() if self.profiler else None
+
+    @property
+    def node_rank(self) -> int:
+        """The number of this node; 0 for a run on one machine."""
+        return self.rendezvous.node_rank if self.rendezvous is not None and self.num_nodes > 1 else 0

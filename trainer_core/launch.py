@@ -1,6 +1,7 @@
-"""N ranks on this machine, one process each, through torch's elastic launcher."""
+"""The ranks of this machine, one process each, through torch's elastic launcher."""
 
 import ctypes
+import math
 import multiprocessing
 import os
 import signal
@@ -12,11 +13,13 @@ from multiprocessing.queues import SimpleQueue
 from types import FrameType
 from typing import Any, TypeVar
 
+from torch.distributed import DistError
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from trainer_core.failure import Failure
 from trainer_core.loop.ranks import is_lost_peer
+from trainer_core.nodes import Launch, hear, tell
 from trainer_core.stop import Stop
 
 T = TypeVar("T")
@@ -41,13 +44,15 @@ class SharedStop(Stop):
         self._flag.value = value
 
 
-def launch(ranks: int, function: Callable[..., T], *arguments: object, stop: Stop) -> T:
-    """Call ``function(*arguments, stop)`` in ``ranks`` processes; what the first of them returns.
+def launch(ranks: int, function: Callable[..., T], *arguments: object, stop: Stop, agreed: Launch | None = None) -> T:
+    """Call ``function(*arguments, stop)`` in ``ranks`` processes; what the first of them returns. With other nodes their
+    processes are of the same group, in the launch that was ``agreed`` on.
 
     Each process finds ``RANK``, ``WORLD_SIZE`` and the address of its group in its environment, as torch's
     ``init_process_group`` reads them. When one fails the others are ended, and the first ``Failure`` (or OSError, or
     MemoryError) that a rank raised is raised here; ``worker_lost`` when a rank ended without a word. SIGTERM to this process asks all ranks to stop. A rank never
-    outlives this process, and is never restarted: a run is resumed from its checkpoint, as a whole.
+    outlives this process, and is never restarted: a run is resumed from its checkpoint, as a whole. What ends a rank of
+    another node is raised here as well, or ``worker_lost`` where that node is gone; ``rendezvous_failed`` when it never began.
     """
     context = multiprocessing.get_context("spawn")
     flag = context.RawValue("b", stop.requested)
@@ -56,27 +61,34 @@ def launch(ranks: int, function: Callable[..., T], *arguments: object, stop: Sto
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         with _passing_on(stop, flag):
-            results: dict[int, T] = elastic_launch(_config(ranks), _rank)(
+            results: dict[int, T] = elastic_launch(_config(ranks, agreed), _rank)(
                 function, arguments, flag, failures, os.getpid()
             )
     except ChildFailedError as error:
         if not failures.empty():
             raise failures.get() from None
-        raise _lost(error) from None
-    return results[0]
+        raise _lost(error, agreed) from None
+    except DistError as error:
+        if agreed is None:
+            raise
+        raise _never_began(agreed, error) from error
+    # By rank, and the first of this node is not the first of all.
+    return results[min(results)]
 
 
-def _config(ranks: int) -> LaunchConfig:
-    """One node of ``ranks`` processes, met on a port of the loopback that the system chooses."""
+def _config(ranks: int, agreed: Launch | None) -> LaunchConfig:
+    """One node of ``ranks`` processes, met on a port of the loopback that the system chooses; or one of several."""
+    several = {} if agreed is None else {"timeout": math.ceil(agreed.seconds), "rank": agreed.number}
+    nodes = 1 if agreed is None else agreed.nodes
     return LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
+        min_nodes=nodes,
+        max_nodes=nodes,
         nproc_per_node=ranks,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        rdzv_configs={"timeout": _RENDEZVOUS_SECONDS},
-        local_addr="localhost",
+        run_id=uuid.uuid4().hex if agreed is None else agreed.run_id,
+        rdzv_backend="c10d" if agreed is None else "static",
+        rdzv_endpoint="localhost:0" if agreed is None else agreed.endpoint,
+        rdzv_configs=several or {"timeout": _RENDEZVOUS_SECONDS},
+        local_addr="localhost" if agreed is None else None,
         max_restarts=0,
         monitor_interval=0.05,
         start_method="spawn",
@@ -102,14 +114,30 @@ def _passing_on(stop: Stop, flag: Any) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _lost(error: ChildFailedError) -> Failure:
-    """The failure of a rank that ended without a word: by a signal, or by ``os._exit``."""
+def _lost(error: ChildFailedError, agreed: Launch | None) -> Failure:
+    """The failure of a rank that ended without a word: by a signal, or by ``os._exit``. Where all of this node only miss
+    somebody, it is another node."""
     rank, failed = error.get_first_failure()
+    if agreed is not None and all(one.exitcode == 1 for one in error.failures.values()):
+        return Failure(
+            "worker_lost",
+            f"Node {agreed.number} has lost another node of the run: it does not answer, and has not said why.",
+            next_move="Look at the job on the other nodes; the first one keeps the checkpoints.",
+            detail=str(error),
+        )
     how = f"by {failed.signal_name()}" if failed.exitcode < 0 else f"with status {failed.exitcode}"
     return Failure(
         "worker_lost",
         f"A rank of the run was lost; the first that was missed is rank {rank}, which ended {how}.",
         next_move="Read the log for the cause: a crash in the model's own code, or the kernel's answer to a want of memory.",
+        detail=str(error),
+    )
+
+
+def _never_began(agreed: Launch, error: Exception) -> Failure:
+    return Failure(
+        "rendezvous_failed",
+        f"All {agreed.nodes} nodes had come to {agreed.endpoint}, and then one of them did not begin.",
         detail=str(error),
     )
 
@@ -124,14 +152,25 @@ def _rank(
     try:
         return function(*arguments, stop)
     except (Failure, OSError, MemoryError) as failure:
+        tell(failure)
         failures.put(failure)
         raise
     except Exception as error:
-        # That another rank is gone is no cause: its own failure is, or the launcher's word that it was lost.
-        if not is_lost_peer(error):
-            message = f"A rank met an unexpected {type(error).__name__}."
-            failures.put(Failure("internal", message, detail=traceback.format_exc()))
+        reason = _reason(error)
+        if reason is not None:
+            failures.put(reason)
         raise
+
+
+def _reason(error: Exception) -> BaseException | None:
+    """Why a rank ends that did not foresee ``error``. That another rank is gone is no cause: its own failure is, or the
+    launcher's word that it was lost."""
+    if is_lost_peer(error):
+        return hear()
+    message = f"A rank met an unexpected {type(error).__name__}."
+    failure = Failure("internal", message, detail=traceback.format_exc())
+    tell(failure)
+    return failure
 
 
 def _die_with(parent: int) -> None:

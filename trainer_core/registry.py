@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
-from schemas.assignment import Assignment
+from schemas.assignment import Assignment, StopReason
 from schemas.engines import ENGINES, EngineName
 from schemas.result import Artifact
 from trainer_core.channel import Channel
@@ -14,10 +14,12 @@ from trainer_core.stop import Stop
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended well, or was stopped: what an engine returns. Failures are raised."""
+    """How a run ended well, or was stopped: what an engine returns. Failures are raised. ``reason`` is why it was stopped,
+    where several nodes had to agree on it."""
 
     state: Literal["succeeded", "early_stopped", "stopped"]
     artifacts: list[Artifact] = field(default_factory=list)
+    reason: StopReason | None = None
 
 
 Engine = Callable[[Assignment, Channel, Stop], Ending]

@@ -21,9 +21,14 @@ class Stop:
         self.requested = True
 
     @staticmethod
-    def reason(attempt_folder: Path) -> StopReason:
-        """Why the service asked; ``cancelled`` when it left no order (a person sent the signal)."""
+    def order(attempt_folder: Path) -> StopReason | None:
+        """Why the service asked; None when it left no order."""
         try:
             return StopOrder.model_validate_json((attempt_folder / STOP_FILE).read_bytes()).reason
         except FileNotFoundError:
-            return "cancelled"
+            return None
+
+    @classmethod
+    def reason(cls, attempt_folder: Path) -> StopReason:
+        """Why the service asked; ``cancelled`` when it left no order (a person sent the signal)."""
+        return cls.order(attempt_folder) or "cancelled"

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import cast
 
-from schemas.assignment import ASSIGNMENT_FILE, EVENTS_FILE, OUTCOME_FILE, Assignment, Outcome
+from schemas.assignment import ASSIGNMENT_FILE, EVENTS_FILE, OUTCOME_FILE, Assignment, Outcome, StopReason
 from schemas.engines import EngineName
 from schemas.events import JobStarted
 from schemas.files import write_atomically
@@ -74,17 +74,26 @@ def run(assignment: Assignment, channel: Channel, stop: Stop) -> Outcome:
         return Outcome(state="failed", error=_unforeseen(error).error)
     if ending.state != "stopped":
         return Outcome(state=ending.state, artifacts=ending.artifacts)
-    reason = stop.reason(Path(assignment.attempt_folder))
+    order = stop.order(Path(assignment.attempt_folder))
+    reason = ending.reason or order or "cancelled"
+    elsewhere = order is None and ending.reason is not None
+    return _stopped(reason, assignment, elsewhere).model_copy(
+        update={"artifacts": ending.artifacts, "asked_elsewhere": elsewhere}
+    )
+
+
+def _stopped(reason: StopReason, assignment: Assignment, elsewhere: bool) -> Outcome:
     if reason == "paused":
-        return Outcome(state="paused", artifacts=ending.artifacts)
+        return Outcome(state="paused")
     if reason == "stopped":
-        return Outcome(state="early_stopped", artifacts=ending.artifacts)
+        return Outcome(state="early_stopped")
+    where = " on another node" if elsewhere else ""
     if reason == "timeout":
-        limit = assignment.request.limits.max_seconds
-        timeout = Failure("timeout", f"The job ran longer than limits.maxSeconds ({limit} s) and was stopped.")
-        return Outcome(state="failed", error=timeout.error, artifacts=ending.artifacts)
-    cancelled = Failure("cancelled", "The job was cancelled; its last checkpoint, where there is one, is kept.")
-    return Outcome(state="cancelled", error=cancelled.error, artifacts=ending.artifacts)
+        limit = "" if elsewhere else f" ({assignment.request.limits.max_seconds} s)"
+        timeout = Failure("timeout", f"The job ran longer than limits.maxSeconds{limit}{where} and was stopped.")
+        return Outcome(state="failed", error=timeout.error)
+    message = f"The job was cancelled{where}; its last checkpoint, where there is one, is kept."
+    return Outcome(state="cancelled", error=Failure("cancelled", message).error)
 
 
 def train(assignment: Assignment, channel: Channel, stop: Stop) -> Ending:

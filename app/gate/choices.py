@@ -9,6 +9,7 @@ from typing import TypeVar, get_args
 from app.gate.arguments import TRAINING, Document, Errors, argument_errors, value_errors
 from app.gate.group_choices import group_errors
 from app.gate.metric_choices import misfit_errors
+from app.gate.node_choices import node_errors
 from app.gate.patches import Path, apply, has, look, remove, replace
 from app.gate.request_errors import named, said, wrong
 from app.gate.spellings import closest
@@ -37,6 +38,7 @@ def _combination_errors(document: Document) -> list[RequestError]:
         _smoothing,
         _precision,
         strategy_errors,
+        node_errors,
         _features,
         misfit_errors,
         group_errors,

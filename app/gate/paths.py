@@ -72,7 +72,7 @@ class Paths:
                 source = self._model(file, text, errors)
             elif path == SAVE:
                 errors += self._save_folder(file, text)
-            else:
+            elif path != RESUME or _is_first_node(document):
                 errors += self._existing(path, file, text)
         errors += _latest_of_nothing(document, errors)
         format = self._format(document, resolved, source, errors)
@@ -228,11 +228,18 @@ class Paths:
         return None
 
 
+def _is_first_node(document: dict[str, Any]) -> bool:
+    """Whether this machine has the run's checkpoints: it trains alone, or is the first of several."""
+    alone: bool = look(document, ("trainingConfig", "numNodes"), 1) == 1
+    first: bool = look(document, ("trainingConfig", "rendezvous", "nodeRank"), 0) == 0
+    return alone or first
+
+
 def _latest_of_nothing(document: dict[str, Any], errors: list[RequestError]) -> list[RequestError]:
     """Each job has a folder of its own: without a folder in common there is no latest checkpoint to go on from; nor with
     one that is wrong, whose fix takes it out."""
     in_vain = any(error.pointer == pointer(SAVE) and error.fix for error in errors)
-    if look(document, RESUME) != LATEST or (look(document, SAVE) and not in_vain):
+    if look(document, RESUME) != LATEST or not _is_first_node(document) or (look(document, SAVE) and not in_vain):
         return []
     message = f'{named(RESUME)} is "latest", and there is no {named(SAVE)} to look for checkpoints in.'
     expected = f"a run's folder, or {named(SAVE)} beside it"

@@ -14,24 +14,25 @@ from app.store.interface import JobRow, Store, StoreUnavailable
 from app.supervision.attempt_folder import AttemptFolder
 from app.supervision.event_file import has_more, read_lines
 from app.supervision.history import History, history_of
-from app.supervision.orders import ORDERED, STOP, write_down
+from app.supervision.orders import ORDERED, PAUSE, STOP, write_down
 from app.supervision.retries import Retry, retry_of
 from app.supervision.settlement import events_of, settle, settle_unheard
 from app.supervision.silence import Silence
 from app.supervision.verdict import Remains, judge, training_error
 from app.supervision.worker_process import WorkerProcess, clear
 from app.worker_log import cut, is_too_long
-from schemas.assignment import Outcome, StopOrder, StopReason
+from schemas.assignment import STOP_REASONS, Outcome, StopOrder, StopReason
 from schemas.events import AttemptFailed, JobPaused, RunFinalizing
 from schemas.failures import FailureCode
 from schemas.job import TRANSITIONS
+from schemas.nodes import node_rank_of
 from schemas.request import Limits
 
 _LOOK_SECONDS = 0.05
 _RETRY_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 # A later order takes the place of an earlier one, but nothing that of a job's limit.
-_RANK: dict[StopReason, int] = {"paused": 1, "stopped": 2, "cancelled": 3, "timeout": 4}
+_RANK: dict[StopReason, int] = {reason: rank for rank, reason in enumerate(STOP_REASONS)}
 T = TypeVar("T")
 
 
@@ -63,6 +64,7 @@ class Attempt:
         self._settings = settings
         self._rest = rest
         self._limits: Limits = Limits.model_validate(row.request.get("limits", {}))
+        self._keeps = node_rank_of(row.request) == 0
         self._silence = Silence(self._limits.max_silent_seconds, settings.idle_silence_seconds)
         self._seconds_before = 0.0
         self._offset = 0
@@ -100,6 +102,8 @@ class Attempt:
         self._offset = await self._insist(self._store.offset, self._row.job_id, self._row.attempt)
         while await self._insist(self._ingest, True):
             self._followers.notify(self._row.job_id)
+        if await self._insist(self._obey_another_node):
+            self._followers.notify(self._row.job_id)
         remains = await self._insist(self._remains, returncode)
         outcome, history = judge(remains), await self._insist(self._history)
         if outcome.state == "paused" and not await self._insist(self._pause, history):
@@ -110,7 +114,8 @@ class Attempt:
             self._followers.notify(self._row.job_id)
             return
         stopped = remains.stop is not None and remains.stop.reason == "stopped"
-        await self.settle(_nothing_kept(outcome) if stopped and history.checkpoint is None else outcome)
+        nothing_kept = stopped and self._keeps and history.checkpoint is None
+        await self.settle(_nothing_kept(outcome) if nothing_kept else outcome)
 
     async def settle(self, outcome: Outcome) -> None:
         """Record ``outcome`` as the end of the job."""
@@ -219,6 +224,19 @@ class Attempt:
         reason = (ORDERED.get(row.state) if row is not None else None) or self._stop_reason
         return order if reason is None else StopOrder(reason=reason)
 
+    def _obey_another_node(self) -> bool:
+        """Write down that the job pauses, where another node of its run was told to; whether that was so."""
+        outcome = self._folder.outcome()
+        if (
+            outcome is None
+            or outcome.state != "paused"
+            or not outcome.asked_elsewhere
+            or self._stop_order() is not None
+        ):
+            return False
+        row = self._store.get(self._row.job_id)
+        return row is not None and write_down(self._store, row, PAUSE, "Another node of the run was asked to.")
+
     def _say_spent(self, budget: float) -> None:
         """Give the order to stop that comes with the end of the time, unless the job ends anyway."""
         row = self._store.get(self._row.job_id)
@@ -245,6 +263,7 @@ class Attempt:
             attempt=self._row.attempt,
             max_attempts=self._limits.max_attempts,
             rest_seconds=self._settings.retry_rest_seconds,
+            keeps=self._keeps,
         )
 
     def _try_again(self, outcome: Outcome, retry: Retry) -> bool:

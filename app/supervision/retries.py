@@ -29,14 +29,21 @@ def rest_left(rests_until: str) -> float:
 
 
 def retry_of(
-    outcome: Outcome, history: History, *, attempt: int, max_attempts: int, rest_seconds: float
+    outcome: Outcome,
+    history: History,
+    *,
+    attempt: int,
+    max_attempts: int,
+    rest_seconds: float,
+    keeps: bool = True,
 ) -> Retry | None:
     """The attempt that follows ``attempt``, which ended with ``outcome``; None when that is the job's end.
 
-    The first loss may be an accident. After that an attempt must have come further: it has saved a checkpoint.
+    The first loss may be an accident. After that an attempt must have come further: it has saved a checkpoint. A node of a
+    run whose first node ``keeps`` them cannot tell; where that one has given up nobody meets it again.
     """
     if outcome.error is None or outcome.error.code not in RETRIED or history.lost + 1 >= max_attempts:
         return None
-    if history.lost and history.saved_in != attempt:
+    if keeps and history.lost and history.saved_in != attempt:
         return None
     return Retry(min(LONGEST_REST_SECONDS, rest_seconds * _FACTOR**history.lost), history.checkpoint)

@@ -74,7 +74,10 @@ def _notices(around: Surroundings, material: Material) -> Iterator[Alert]:
     if (training.mixed_precision or training.precision == "auto") and precision.name == "fp32":
         message = f"Mixed precision was asked for, and this run computes in fp32: {precision.reason}."
         yield Alert(code="precision_fp32", level="info", message=message)
-    shares, synced = around.ranks.devices, training.sync_batch_norm and around.ranks.strategy != "dp"
+    shares, synced = (
+        max(around.ranks.devices, around.ranks.world),
+        training.sync_batch_norm and around.ranks.strategy != "dp",
+    )
     alone = shares > 1 and sees_one_rank(material.model, synced)
     if alone:
         yield Alert(

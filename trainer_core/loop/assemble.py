@@ -51,7 +51,7 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
     announce(around, material, sizes, parts.schedule, parts.learning_rate, parts.compilation)
     trainer = parts.trainer()
     randomness.seed_everything(around.request.training_config.seed + around.ranks.index)
-    if around.request.checkpoint_config.resume_from is not None:
+    if around.ranks.from_first(lambda: around.request.checkpoint_config.resume_from is not None):
         resume(around, trainer)
     parts.refusals.begin()
     return trainer

@@ -118,6 +118,23 @@ def load(around: Surroundings) -> Material:
     return Material(model_file, model, type(model).__name__, data, loss, precision, forward, metrics, preparation)
 
 
+def check_the_same(around: Surroundings, data: Data) -> None:
+    """Raise Failure ``data_invalid`` unless all nodes have read as many samples, of the same classes. All ranks ask together."""
+    if around.ranks.nodes == 1:
+        return
+    mine = (len(data.train), len(data.validation or ()), data.task, data.classes)
+    for node, read in around.ranks.gather((around.ranks.node, mine)):
+        if read != mine:
+            (few, some), (many, others) = sorted([(around.ranks.node, mine), (node, read)])
+            raise Failure(
+                "data_invalid",
+                f"Nodes {few} and {many} have read other data (training samples, validation samples, task, classes): "
+                f"{some} and {others}.",
+                next_move="Give all nodes the same data, under the paths of their requests.",
+                place=Place(pointer="/dataConfig/trainPath"),
+            )
+
+
 def make_ready(model: nn.Module, path: Path, device: torch.device) -> None:
     """Put ``model`` into training mode and on the device. Raises Failure ``model_invalid`` where its own methods fail, and
     for parameters without values."""
@@ -150,7 +167,7 @@ def size_up(around: Surroundings, material: Material) -> Sizes:
     return Sizes(
         batch_size,
         request.data_config.eval_batch_size or 2 * batch_size,
-        choose_workers(request, material.data.train.arrays is not None, around.ranks.world),
+        choose_workers(request, material.data.train.arrays is not None, around.ranks.local_world),
         threads,
         Length.of(samples, optimizer_batch, training.epochs, training.max_steps, training.limit_train_batches),
     )
@@ -159,7 +176,8 @@ def size_up(around: Surroundings, material: Material) -> Sizes:
 def settle_threads(around: Surroundings, material: Material, size: int) -> int:
     """CPU threads of this rank, set: as asked for, as the resumed run had them, or measured on passes of ``size``
     samples (the first rank's choice is everybody's). A rank on a GPU keeps torch's own number."""
-    wanted = around.request.resources.threads or saved_threads(around.request.checkpoint_config)
+    saved = around.ranks.from_first(lambda: saved_threads(around.request.checkpoint_config))
+    wanted = around.request.resources.threads or saved
     if wanted is None and around.device.type == "cpu":
         measured = measure(material.model, material.data.train, material.forward, size)
         wanted = around.ranks.gather(measured)[0]

@@ -5,18 +5,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import Store
 from torch.nn.modules.batchnorm import _NormBase
 
 from trainer_core.data.samples import Indices
 from trainer_core.loop.gradients import Gradients
 from trainer_core.loop.recovery.restart import UnusedParameters
 from trainer_core.loop.strategies.synced_norm import sync_batch_norms
+
+T = TypeVar("T")
 
 _TIMEOUT = timedelta(minutes=30)
 
@@ -47,12 +50,20 @@ class Ranks:
     index = 0
     world = 1
     devices = 1
+    nodes = 1
+    node = 0
+    local_world = 1
     strategy = "single"
 
     @property
     def first(self) -> bool:
-        """Whether this rank speaks and saves."""
+        """Whether this rank saves."""
         return self.index == 0
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this rank says the events: the first one of its node."""
+        return True
 
     def share(self, indices: Indices) -> Indices:
         """This rank's part of ``indices``: contiguous, sizes differ by one at most, empty when there are too few."""
@@ -96,6 +107,11 @@ class Ranks:
         """``thing`` of every rank, by rank, on every rank. Small picklable things."""
         return [thing]
 
+    def from_first(self, read: Callable[[], T]) -> T:
+        """What ``read`` gives on the first rank: on one node each rank reads for itself, other nodes need not have the
+        file. All ranks ask together."""
+        return read()
+
     def whole_model(self, model: nn.Module) -> dict[str, Any]:
         """The state of ``model``, whole on the first rank; on others a part may stand on the meta device, with its shape
         alone. All ranks take part."""
@@ -121,26 +137,48 @@ class Ranks:
 
 
 class Group(Ranks):
-    """This process is one of several, each with the whole model: DistributedDataParallel over torch.distributed, NCCL
-    between GPUs, gloo between CPUs."""
+    """This process is one of several, on one node or more, each with the whole model: DistributedDataParallel over
+    torch.distributed, NCCL between GPUs, gloo between CPUs."""
 
     strategy = "ddp"
 
-    def __init__(self, devices: list[str], synced: bool = True, searches: bool = False) -> None:
-        """Join the group that the launcher's environment names, with this rank's device of ``devices``. Several processes
-        on CPUs share the cores among them. Batch normalisation is ``synced``, or sees the samples of one rank; whether
-        each step ``searches`` for parameters without a gradient is tried out where it is not said."""
-        self.device = torch.device(devices[int(os.environ["RANK"])])
+    def __init__(
+        self,
+        devices: list[str],
+        synced: bool = True,
+        searches: bool = False,
+        *,
+        lost_after: timedelta = _TIMEOUT,
+        store: Store | None = None,
+    ) -> None:
+        """Join the group that the launcher's environment names (those who meet in ``store``, where it is given), with this
+        rank's device of the node's ``devices``. Several processes on CPUs share the cores among them. Batch normalisation is
+        ``synced``, or sees the samples of one rank; whether each step ``searches`` for parameters without a gradient is
+        tried out where it is not said. A rank that is waited for longer than ``lost_after`` is lost."""
+        self._local_index = int(os.environ["LOCAL_RANK"])
+        self.device = torch.device(devices[self._local_index])
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         else:
             torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // len(devices)))
-        dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo", timeout=_TIMEOUT)
+        backend = "nccl" if self.device.type == "cuda" else "gloo"
+        rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        dist.init_process_group(backend, timeout=lost_after, rank=rank, world_size=world, store=store)
         self.index = dist.get_rank()
-        self.world = self.devices = dist.get_world_size()
+        self.world = dist.get_world_size()
+        self.devices = self.local_world = len(devices)
+        self.nodes, self.node = int(os.environ["GROUP_WORLD_SIZE"]), int(os.environ["GROUP_RANK"])
+        # What the first rank reads is sent from host to host: on the devices there may be no room for it.
+        self._hosts = (
+            dist.new_group(backend="gloo", timeout=lost_after) if self.nodes > 1 and backend != "gloo" else None
+        )
         self._synced = synced
         self._searches = searches
         self._vote = Vote(self.device)
+
+    @property
+    def speaks(self) -> bool:
+        return self._local_index == 0
 
     def share(self, indices: Indices) -> Indices:
         return np.array_split(indices, self.world)[self.index]
@@ -191,6 +229,13 @@ class Group(Ranks):
         things: list[Any] = [None] * self.world
         dist.all_gather_object(things, thing)
         return things
+
+    def from_first(self, read: Callable[[], T]) -> T:
+        if self.nodes == 1:
+            return read()
+        things = [read() if self.first else None]
+        dist.broadcast_object_list(things, src=0, group=self._hosts)
+        return cast(T, things[0])
 
     def share_buffers(self, model: nn.Module) -> None:
         for buffer in model.buffers():

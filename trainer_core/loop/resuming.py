@@ -14,8 +14,10 @@ from trainer_core.loop.trainer import Trainer
 
 
 def resume(around: Surroundings, trainer: Trainer) -> None:
-    """Go on from the checkpoint that the request names; the curve so far is said once more."""
-    snapshot = load_resumed(around.request.checkpoint_config, load_snapshot, around.channel)
+    """Go on from the checkpoint that the request names (that of the first node, which has it); the curve so far is said once
+    more."""
+    config, channel = around.request.checkpoint_config, around.channel
+    snapshot = around.ranks.from_first(lambda: load_resumed(config, load_snapshot, channel))
     trainer.saving.restore(snapshot)
     follow_changes(trainer, snapshot.state, around.channel)
     # The rate of the latest step: an epoch whose steps are all done is only evaluated, and its row names the rate.

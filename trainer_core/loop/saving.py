@@ -28,6 +28,11 @@ class Saving:
         self.best_path: str | None = None
         self.latest_path: str | None = None
 
+    @property
+    def writes(self) -> bool:
+        """Whether the checkpoints are this rank's own: other nodes do not have them."""
+        return self._folder is not None
+
     def due(self, epoch: int, is_best: bool, ends: bool) -> bool:
         """Whether to save after the completed ``epoch``: every saveEvery epochs, at the end, and whenever it is the best."""
         return ends or is_best or epoch % self._config.save_every == 0

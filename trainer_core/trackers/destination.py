@@ -53,14 +53,15 @@ class Destination:
 
 
 def find_destination(assignment: Assignment) -> Destination | None:
-    """The MLflow store of an attempt; None when the request switched it off or there is none.
+    """The MLflow store of an attempt; None when the request switched it off or there is none, and on every node of a run
+    but the first, which tracks it.
 
     A relative SQLite path is taken from the workspace, as every other path of a request.
     """
     config = assignment.request.tracking_config
     own = config.mlflow.tracking_uri if isinstance(config.mlflow, MlflowOptions) else None
     uri = own or assignment.mlflow_uri
-    if config.mlflow is False or uri is None:
+    if config.mlflow is False or uri is None or assignment.request.training_config.node_rank > 0:
         return None
     if uri.startswith(_SQLITE):
         uri = _SQLITE + str(Path(assignment.workspace) / uri.removeprefix(_SQLITE))

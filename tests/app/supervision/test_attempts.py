@@ -110,6 +110,17 @@ def test_the_rest_before_an_attempt_grows_and_is_bounded():
     assert [retry and retry.after_seconds for retry in retries] == [2.0, 8.0, 32.0, 60.0, 60.0]
 
 
+@pytest.mark.parametrize(("node", "attempts"), [(0, 2), (1, 3)])
+@in_a_loop
+async def test_a_node_that_keeps_no_checkpoints_is_tried_again_without_one(tmp_path: Path, node: int, attempts: int):
+    """How far the run came is for the first node to say; it is tried again, and the others with it."""
+    training = {"numNodes": 2, "rendezvous": {"endpoint": "127.0.0.1:29500", "nodeRank": node}}
+    async with Scene(tmp_path) as scene:
+        asked = request(trainingConfig=training, limits={"maxAttempts": 3})
+        row = await scene.settled(scene.submit(f"{GOES_ON}\nepoch(1); die()", request=asked))
+        assert (row.state, row.reason_code, row.attempt) == ("failed", "worker_lost", attempts)
+
+
 @in_a_loop
 async def test_a_resting_job_lets_others_pass_and_can_be_cancelled(tmp_path: Path):
     async with Scene(tmp_path, retry_rest_seconds=3600.0) as scene:

@@ -158,6 +158,33 @@ async def test_a_worker_that_says_it_has_paused_unasked_has_failed(tmp_path: Pat
 
 
 @in_a_loop
+async def test_a_job_pauses_with_another_node_of_its_run(tmp_path: Path):
+    """Nobody asked this node: its worker says that another one was."""
+    training = {"numNodes": 2, "rendezvous": {"endpoint": "127.0.0.1:29500", "nodeRank": 1}}
+    program = "epoch(1)\nif assignment['attempt'] == 1: end('paused', askedElsewhere=True)\nelse: end('succeeded')"
+    async with Scene(tmp_path) as scene:
+        job_id = scene.submit(program, request=request(trainingConfig=training))
+        assert (await scene.said(job_id, "job.pausing")).data == {"reason": "Another node of the run was asked to."}
+        await scene.said(job_id, "job.paused")
+        assert scene.row(job_id).state == "paused"
+        await scene.supervisor.resume(job_id)
+        assert (await scene.settled(job_id)).state == "succeeded"
+
+
+@in_a_loop
+async def test_a_node_that_keeps_nothing_may_be_stopped_with_a_result(tmp_path: Path):
+    training = {"numNodes": 2, "rendezvous": {"endpoint": "127.0.0.1:29500", "nodeRank": 1}}
+    program = "signal.signal(signal.SIGTERM, lambda *_: (end('early_stopped'), os._exit(0)))\nepoch(1)\nsignal.pause()"
+    async with Scene(tmp_path) as scene:
+        job_id = scene.submit(program, request=request(trainingConfig=training))
+        await scene.said(job_id, "epoch.completed")
+        await scene.supervisor.give(job_id, STOP)
+        row = await scene.settled(job_id)
+        assert row.payload is not None
+        assert (row.state, row.payload["checkpointPath"]) == ("early_stopped", "")
+
+
+@in_a_loop
 async def test_a_paused_job_is_still_paused_when_another_service_starts(tmp_path: Path):
     async with Scene(tmp_path) as scene:
         job_id = scene.submit(OBEYS)

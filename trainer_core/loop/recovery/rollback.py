@@ -34,13 +34,13 @@ class Standing:
     def restored(self) -> RunRestored:
         """The word that a run goes on from where it is now."""
         return RunRestored(
-            path=self.saving.latest_path or "",
+            path=(self.saving.latest_path if self.saving.writes else None) or "",
             epoch=self.position.epoch,
             step=self.position.step,
             epoch_seconds=self.clock.read().seconds,
             history=self.curve.rows,
             best_epoch=self.best.epoch,
-            best_path=self.saving.best_path,
+            best_path=self.saving.best_path if self.saving.writes else None,
         )
 
 
@@ -66,7 +66,7 @@ class Rollback:
         path = self._ranks.gather(self._saving.latest_path)[0]
         if path is not None:
             self._beginning = None
-            return load_snapshot(Path(path))
+            return self._ranks.from_first(lambda: load_snapshot(Path(path)))
         # Once more: the run trains on in the tensors that it is given.
         return None if self._beginning is None else _copied(self._beginning)
 

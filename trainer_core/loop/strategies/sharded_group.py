@@ -23,9 +23,11 @@ class ShardedGroup(Group):
 
     strategy = "fsdp"
 
-    def __init__(self, devices: list[str], half: torch.dtype | None = None, synced: bool = True) -> None:
+    def __init__(
+        self, devices: list[str], half: torch.dtype | None = None, synced: bool = True, **joining: Any
+    ) -> None:
         """Join as ``Group`` does. Parameters are gathered in ``half`` where it is given."""
-        super().__init__(devices, synced)
+        super().__init__(devices, synced, **joining)
         self._half = half
         self._mesh = init_device_mesh(self.device.type, (self.world,))
 
