@@ -84,6 +84,8 @@ def _of_others(request: Request, format: DataFormat | None) -> Iterator[Idle]:
     if holds(request, "/dataConfig/valPath") and format not in (None, "modelFile"):
         yield from (Idle(pointer, "dataConfig.valPath has the validation data") for pointer in SPLIT)
     yield from _of_one_device(request)
+    if _look(request, "/trainingConfig/fastDevRun") is True:
+        yield Idle("/trainingConfig/learningRateFinder", "trainingConfig.fastDevRun takes one step")
     if _look(request, "/trainingConfig/gradientClipping") == 0:
         yield Idle("/trainingConfig/clipBy", "trainingConfig.gradientClipping 0 switches clipping off")
     if holds(request, "/trainingConfig/precision"):

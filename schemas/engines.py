@@ -29,6 +29,7 @@ _OF_A_NETWORK = (
     "/dataConfig/numWorkers",
     "/dataConfig/evalBatchSize",
     "/trainingConfig/learningRate",
+    "/trainingConfig/learningRateFinder",
     "/trainingConfig/optimizer",
     "/trainingConfig/optimizerArgs",
     "/trainingConfig/weightDecay",

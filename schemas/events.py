@@ -14,6 +14,7 @@ from schemas.isolation import Isolation
 from schemas.model import ModuleRow, Names, WeightsReport
 from schemas.recovery import RecoveryEntry
 from schemas.result import EpochRow, JobPayload
+from schemas.tuning import TuningEntry
 
 # Rows of a model's summary that an event carries.
 MAX_MODULES = 64
@@ -174,6 +175,12 @@ class RecoveryMade(EventData, RecoveryEntry):
     event_type: ClassVar[str] = "recovery"
 
 
+class RunTuned(EventData, TuningEntry):
+    """A setting was found out by trying."""
+
+    event_type: ClassVar[str] = "run.tuned"
+
+
 class EarlyStopTriggered(EventData):
     """Patience has run out."""
 
@@ -276,6 +283,7 @@ EVENT_DATA: dict[str, type[EventData]] = {
         CheckpointSaved,
         Alert,
         RecoveryMade,
+        RunTuned,
         EarlyStopTriggered,
         RunFinalizing,
         AttemptFailed,

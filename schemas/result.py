@@ -10,6 +10,7 @@ from schemas.isolation import Isolation
 from schemas.problems import PatchOperation
 from schemas.recovery import RecoveryEntry
 from schemas.summary import Recommendation, Summary
+from schemas.tuning import TuningEntry
 
 
 class Place(Document):
@@ -166,6 +167,9 @@ class JobPayload(Document):
     )
     recoveries: Annotated[list[RecoveryEntry], Field(description="What the run did by itself instead of failing.")] = (
         Field(default_factory=list)
+    )
+    tuning: Annotated[list[TuningEntry], Field(description="Settings that the run found out by trying.")] = Field(
+        default_factory=list
     )
     summary: Annotated[Summary | None, Field(description="What the run came to; absent before the first epoch.")] = None
     recommendations: Annotated[list[Recommendation], Field(description="What to do next, the most useful first.")] = (

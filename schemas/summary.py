@@ -12,6 +12,7 @@ Bound = Literal["compute", "data", "evaluation", "checkpoints", "startUp"]
 RecommendationCode = Literal[
     "lower_learning_rate",
     "raise_learning_rate",
+    "use_found_learning_rate",
     "stop_early",
     "more_weight_decay",
     "train_longer",

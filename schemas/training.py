@@ -12,6 +12,7 @@ from schemas.nodes import Rendezvous
 from schemas.parameter_groups import NamePattern, ParameterGroup
 from schemas.profiling import Profiler
 from schemas.recovery import RecoveryPolicy
+from schemas.tuning import LearningRateFinder
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -45,6 +46,12 @@ class TrainingConfig(Document):
             description="Absent: the optimizer's usual rate, lower for a large model; the payload names it.",
         ),
     ] = None
+    learning_rate_finder: Annotated[
+        bool | LearningRateFinder,
+        Field(
+            description="A range test before the training looks for the learning rate: true, or an object with options."
+        ),
+    ] = False
     optimizer: Annotated[str, Field(description="A class of torch.optim, by name, in any case.")] = "AdamW"
     optimizer_args: Annotated[
         dict[str, Any],
@@ -207,6 +214,13 @@ class TrainingConfig(Document):
         ),
     ] = False
     recovery: RecoveryPolicy = Field(default_factory=RecoveryPolicy)
+
+    @property
+    def rate_search(self) -> LearningRateFinder | None:
+        """``learningRateFinder`` with all options; None when it is off."""
+        if isinstance(self.learning_rate_finder, LearningRateFinder):
+            return self.learning_rate_finder
+        return LearningRateFinder() if self.learning_rate_finder else None
 
     @property
     def profiled(self) -> Profiler | None:

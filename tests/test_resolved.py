@@ -134,6 +134,8 @@ def _cases() -> dict[str, dict[str, Any]]:
         "focal": {"loss": "focal", "lossArgs": {"alpha": [1, 2, 3], "gamma": None}},
         "weighted": {"lossArgs": {"weight": [1, 1, 2]}},
         "strategy ddp of one": {"strategy": "ddp"},
+        "rate finder": {"learningRateFinder": {"steps": 20}},
+        "rate suggested": {"learningRateFinder": {"steps": 20, "action": "suggest"}, "profiler": True},
         "early stopping": {"earlyStopping": {"patience": 2}},
     }
     tasks = {"classification": ("plain", "three"), "binary": ("value", "two"), "regression": ("value", "values")}

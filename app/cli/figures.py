@@ -155,6 +155,14 @@ def _alert(data: Data) -> Notice:
     return Notice(data["level"], untrusted(f"{data['message']}{remedy}", 500))
 
 
+def _tuned(data: Data) -> Notice:
+    name, found = data["setting"].rsplit("/", 1)[-1], data.get("found")
+    what = (
+        f"{name} {data.get('used')}" if found == data.get("used") else f"{name}: {found} found, {data.get('used')} used"
+    )
+    return Notice("info", f"{what} ({duration(data['seconds'])}): {data['reason']}")
+
+
 def _early_stop(data: Data) -> Notice:
     waited = f"{data['monitor']} has not improved for {count(data['patience'], 'epoch')}"
     return Notice("info", f"early stop after epoch {data['epoch']}: {waited} (best: epoch {data['bestEpoch']})")
@@ -195,6 +203,7 @@ _NOTICES: dict[str, Callable[[Data], Notice | None]] = {
     "run.restored": _restored,
     "alert": _alert,
     "early_stop.triggered": _early_stop,
+    "run.tuned": _tuned,
     "attempt.failed": _attempt_failed,
     "job.pausing": _pausing,
     "job.paused": _paused,

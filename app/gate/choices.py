@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar, get_args
 
 from app.gate.arguments import TRAINING, Document, Errors, argument_errors, value_errors
+from app.gate.finder_choices import finder_errors
 from app.gate.group_choices import group_errors
 from app.gate.metric_choices import misfit_errors
 from app.gate.node_choices import node_errors
@@ -42,6 +43,7 @@ def _combination_errors(document: Document) -> list[RequestError]:
         _features,
         misfit_errors,
         group_errors,
+        finder_errors,
     )
     return [error for check in checks for error in check(document)]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from jsonschema import ValidationError
 
+from app.gate.finder_choices import search_instead
 from app.gate.mending import NOTHING, can_be_left_out, left_out, mend
 from app.gate.patches import Path, add, look, pointer, remove, replace
 from app.gate.request_errors import MAX_ERRORS, named, said, wrong
@@ -99,6 +100,8 @@ def _value_error(document: dict[str, Any], path: Path, error: ValidationError) -
         fix = [replace(path, mended)]
     elif optional and _says_nothing(value, schema):
         fix = [remove(path)]
+    elif value == "auto" and (search := search_instead(document, path)):
+        fix = search
     elif optional and can_be_left_out(path):
         fix = [remove(path)]
         message += f" {left_out(schema_at(path))}"

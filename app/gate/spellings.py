@@ -67,6 +67,10 @@ _KEYS: dict[Path, str] = {
     ("trainingConfig", "rendezvous", "nodeRank"): "machinerank",
     ("trainingConfig", "devices"): "gpus numgpus ngpus worldsize numdevices",
     ("trainingConfig", "profiler"): "profile profiling torchprofiler",
+    ("trainingConfig", "learningRateFinder"): "lrfinder lrfind findlr autolr autolrfind findlearningrate "
+    "learningratefind rangetest lrrangetest learningratesearch",
+    ("trainingConfig", "learningRateFinder", "minLearningRate"): "minlr startlr",
+    ("trainingConfig", "learningRateFinder", "maxLearningRate"): "endlr",
     ("checkpointConfig", "saveDir"): "savepath outputdir checkpointdir outdir savefolder ckptdir outputpath",
     ("checkpointConfig", "saveEvery"): "savefrequency saveeveryepochs saveinterval checkpointevery",
     ("checkpointConfig", "saveEverySteps"): "savesteps",
@@ -87,6 +91,7 @@ _SECTIONS: dict[Path, str] = {
     ("trackingConfig",): "tracking logging tracker",
     ("trainingConfig", "earlyStopping"): "earlystop",
     ("trainingConfig", "profiler"): "profile profiling torchprofiler",
+    ("trainingConfig", "learningRateFinder"): "lrfinder lrfind rangetest lrrangetest",
 }
 
 

@@ -11,6 +11,7 @@ from schemas.engines import ENGINES
 from schemas.events import CheckpointSaved, EpochStarted, Event, JobStarted
 from schemas.problems import PatchOperation
 from schemas.result import EpochRow, TrainingError
+from schemas.tuning import TuningEntry
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Spent:
 @dataclass(frozen=True)
 class Facts:
     """Of a run that ended in ``state``: its curve, which epoch is the best, the request with every choice filled in, codes of
-    its alerts, its newest checkpoint (empty without one), and the bytes that its device had in use and has (0: unknown)."""
+    its alerts, its newest checkpoint (empty without one), what it found out by trying, and the bytes that its device had in use and has (0: unknown)."""
 
     state: str
     rows: Sequence[EpochRow]
@@ -50,6 +51,7 @@ class Facts:
     alerts: frozenset[str] = frozenset()
     latest_path: str = ""
     spent: Spent = field(default_factory=Spent)
+    tuning: Sequence[TuningEntry] = ()
     memory: int = 0
     memory_limit: int = 0
 

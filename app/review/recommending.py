@@ -11,6 +11,7 @@ from schemas.schedules import find_schedule
 from schemas.summary import Recommendation, RecommendationCode, Summary
 
 _RATE = "/trainingConfig/learningRate"
+_RATE_FINDER = "/trainingConfig/learningRateFinder"
 _EPOCHS = "/trainingConfig/epochs"
 _STOPPING = "/trainingConfig/earlyStopping"
 _DECAY = "/trainingConfig/weightDecay"
@@ -26,6 +27,8 @@ _RESUME = "/checkpointConfig/resumeFrom"
 # A wait or a stand-still of fewer seconds is not worth another request.
 _WORTHWHILE = 5.0
 _MOST_WORKERS = 16
+# A rate that is nearer than by this factor makes no difference worth another request.
+_WORTH_A_RATE = 1.5
 # Of the device's memory in use, below which twice the samples still fit: activations grow, weights do not.
 _ROOM = 0.4
 
@@ -60,6 +63,22 @@ def _raise_learning_rate(facts: Facts, summary: Summary | None) -> Recommendatio
     return _made(
         "raise_learning_rate", reason, [facts.change(_RATE, usual), *_peak(facts, usual / rate)], learningRate=rate
     )
+
+
+def _use_found_learning_rate(facts: Facts, summary: Summary | None) -> Recommendation | None:
+    """Where the finder was to suggest one, and it is another than the run had."""
+    entry = next((entry for entry in facts.tuning if entry.setting == _RATE), None)
+    rate = facts.number(_RATE)
+    if entry is None or not isinstance(entry.found, int | float) or rate <= 0 or entry.found == entry.used:
+        return None
+    factor = entry.found / rate
+    if 1 / _WORTH_A_RATE < factor < _WORTH_A_RATE:
+        return None
+    reason = f"The learning-rate finder suggests {entry.found:.3g}, and the run trained with {rate:.3g}. {entry.reason}"
+    searches = facts.setting(_RATE_FINDER) is not None
+    patch = [facts.change(_RATE, entry.found), *_peak(facts, factor)]
+    patch += [PatchOperation(op="remove", path=_RATE_FINDER)] if searches else []
+    return _made("use_found_learning_rate", reason, patch, learningRate=rate, found=entry.found)
 
 
 def _stop_early(facts: Facts, summary: Summary | None) -> Recommendation | None:
@@ -192,6 +211,7 @@ def _test_on_held_out_data(facts: Facts, summary: Summary | None) -> Recommendat
 _RULES: tuple[Rule, ...] = (
     _lower_learning_rate,
     _raise_learning_rate,
+    _use_found_learning_rate,
     _stop_early,
     _more_weight_decay,
     _train_longer,

@@ -28,10 +28,12 @@ from schemas.events import (
     RunFinalizing,
     RunResolved,
     RunRestored,
+    RunTuned,
     Step,
 )
 from schemas.recovery import RecoveryEntry
 from schemas.result import Attempt, EpochRow, JobPayload, Metrics, Provenance, RunWarning
+from schemas.tuning import TuningEntry
 
 _STATUS: dict[str, Literal["success", "early_stopped", "error"]] = {
     "succeeded": "success",
@@ -53,6 +55,7 @@ _FOLDED = frozenset(
         RunFinalizing,
         RunResolved,
         RunRestored,
+        RunTuned,
     )
 )
 _OF_THE_RUN = (_FOLDED | {Step.event_type}) - {AttemptFailed.event_type, JobPaused.event_type}
@@ -94,6 +97,7 @@ def fold(events: Iterable[Event], outcome: Outcome, row: JobRow) -> JobPayload:
         warnings=list(story.warnings)[-_WARNINGS_LIMIT:],
         recoveries=story.recoveries[-_WARNINGS_LIMIT:],
         attempts=story.attempts,
+        tuning=list(story.tuning.values()),
         summary=summary,
         recommendations=recommend(facts, summary),
         artifacts=outcome.artifacts,
@@ -121,6 +125,7 @@ class _Story:
     latest_saved: _Saved | None = None
     warnings: dict[RunWarning, None] = field(default_factory=dict)
     recoveries: list[RecoveryEntry] = field(default_factory=list)
+    tuning: dict[str, TuningEntry] = field(default_factory=dict)
     resolved: dict[str, Any] = field(default_factory=dict)
     started: JobStarted | None = None
     finalizing: RunFinalizing | None = None
@@ -165,6 +170,8 @@ class _Story:
                 self.warnings[warning] = None
             case RecoveryMade() as made:
                 self.recoveries.append(RecoveryEntry.model_validate(made.model_dump()))
+            case RunTuned(setting=setting) as tuned:
+                self.tuning[setting] = TuningEntry.model_validate(tuned.model_dump())
             case RunFinalizing() as finalizing:
                 self.finalizing = finalizing
 
@@ -269,6 +276,7 @@ def _facts(story: _Story, spent: Spent, best: EpochRow | None, outcome: Outcome)
         alerts=frozenset(warning.code for warning in story.warnings),
         latest_path=story.latest_saved.path if story.latest_saved else "",
         spent=spent,
+        tuning=list(story.tuning.values()),
         memory=(finalizing.memory_bytes or 0) if finalizing else 0,
         memory_limit=(finalizing.memory_limit_bytes or 0) if finalizing else 0,
     )

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
-from schemas.events import Alert, ModelLoaded, RunResolved
+from schemas.events import Alert, ModelLoaded, RunResolved, RunTuned
 from trainer_core.loop.material import Material, Sizes, Surroundings
 from trainer_core.loop.optimizers import default_weight_decay
 from trainer_core.loop.preparing.compiling import Compilation
 from trainer_core.loop.schedules import Schedule
 from trainer_core.loop.strategies.synced_norm import sees_one_rank
+from trainer_core.loop.tuning.tuning import alerts_of, without_searches
 from trainer_core.resolved import Unsaid, fill_in, idle_alerts
 
 
@@ -19,15 +20,16 @@ def announce(
     schedule: Schedule,
     learning_rate: float,
     compilation: Compilation,
+    tuned: list[RunTuned],
 ) -> None:
-    """Say what runs: the request with every choice filled in, the data, the model."""
+    """Say what runs: the request with every choice filled in, the data, the model, and what was found out by trying."""
     model, channel = material.model, around.channel
     choices, idle = _choices(around, material, sizes, schedule, learning_rate), material.data.idle
     choices["/trainingConfig/compile"] = "on" if compilation.on else "off"
-    resolved, chosen = fill_in(around.request, choices, idle)
+    resolved, chosen = fill_in(without_searches(around.request), choices, idle)
     channel.emit(RunResolved(resolved=resolved, chosen=chosen))
-    notices = (*material.data.warnings, *material.preparation.alerts, *compilation.alerts, *_notices(around, material))
-    for alert in (*idle_alerts(around.request, choices, idle), *notices):
+    notices = (*material.data.warnings, *material.preparation.alerts, *compilation.alerts, *alerts_of(tuned))
+    for alert in (*idle_alerts(around.request, choices, idle), *notices, *_notices(around, material)):
         channel.emit(alert)
     channel.emit(material.data.described())
     channel.emit(
@@ -41,6 +43,8 @@ def announce(
             modules=material.preparation.first_modules(),
         )
     )
+    for entry in tuned:
+        channel.emit(entry)
 
 
 def _choices(

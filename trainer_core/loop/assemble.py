@@ -23,9 +23,10 @@ from trainer_core.loop.evaluation import Evaluation, NoEvaluation
 from trainer_core.loop.finite import build_gate
 from trainer_core.loop.material import Material, Sizes, Surroundings
 from trainer_core.loop.metrics.metrics import Figures, build_figures
-from trainer_core.loop.optimizers import build_optimizer, default_learning_rate
+from trainer_core.loop.optimizers import build_optimizer
 from trainer_core.loop.position import Position
 from trainer_core.loop.preparing.compiling import Compilation, Trial, compile_network
+from trainer_core.loop.preparing.parameter_groups import follow_rate
 from trainer_core.loop.profiling import Profiling, build_profiling
 from trainer_core.loop.recovery.fitting import build_memory
 from trainer_core.loop.recovery.ledger import Ledger
@@ -42,14 +43,16 @@ from trainer_core.loop.schedules import build_schedule
 from trainer_core.loop.sources import build_source
 from trainer_core.loop.statistics import Statistics
 from trainer_core.loop.trainer import Trainer
+from trainer_core.loop.tuning.tuning import RATE, settled_learning_rate, tune
 from trainer_core.monitors.watch import watch_network
 
 
 def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
     """Build every part, say what was chosen, and put the run where ``resumeFrom`` left it."""
     parts = Assembly(around, material, sizes)
-    announce(around, material, sizes, parts.schedule, parts.learning_rate, parts.compilation)
     trainer = parts.trainer()
+    tuned = tune(trainer, around.request, parts.learning_rate, parts.train_with, around.channel)
+    announce(around, material, sizes, parts.schedule, parts.learning_rate, parts.compilation, tuned)
     randomness.seed_everything(around.request.training_config.seed + around.ranks.index)
     if around.ranks.from_first(lambda: around.request.checkpoint_config.resume_from is not None):
         resume(around, trainer)
@@ -72,7 +75,8 @@ class Assembly:
         self.averaging = self._averaging()
         for model in self.averaging.models():
             around.ranks.prepare(model)
-        self.learning_rate = self.training.learning_rate or default_learning_rate(self.training, material.parameters)
+        self.learning_rate = settled_learning_rate(around.request, material.parameters)
+        self.about = self._about()
         self.optimizer = build_optimizer(material.model, self.training, self.learning_rate, around.device)
         self.gradients = around.ranks.adopt(self.optimizer)
         self.position = Position()
@@ -113,6 +117,13 @@ class Assembly:
             channel=around.channel,
             stop=around.stop,
         )
+
+    def train_with(self, learning_rate: float) -> None:
+        """Take this rate, as if it had been asked for."""
+        self.learning_rate = learning_rate
+        self.about[RATE] = repr(learning_rate)
+        self.schedule.follow(build_schedule(self.training, learning_rate, self.sizes.length.total_steps))
+        follow_rate(self.optimizer.param_groups, self.training.parameter_groups, learning_rate)
 
     @cached_property
     def schedule(self) -> LoweredSchedule:
@@ -229,13 +240,18 @@ class Assembly:
             figures=self.figures,
             ranks=around.ranks,
             device=around.device,
-            about={
-                "model": material.name,
-                "modelSha256": material.model_file.sha256,
-                "jobId": around.assignment.job_id,
-                "threads": str(self.sizes.threads),
-            },
+            about=self.about,
         )
+
+    def _about(self) -> dict[str, str]:
+        """What a checkpoint's manifest says of the run."""
+        return {
+            "model": self.material.name,
+            "modelSha256": self.material.model_file.sha256,
+            "jobId": self.around.assignment.job_id,
+            "threads": str(self.sizes.threads),
+            RATE: repr(self.learning_rate),
+        }
 
     def _folder(self) -> CheckpointFolder | None:
         """Where checkpoints go; the first rank alone writes them."""

@@ -9,6 +9,7 @@ from trainer_core.loop.choices import choose_batch_size
 from trainer_core.loop.material import Material, Surroundings
 
 _QUICK = {"epochs": 1, "limit_train_batches": 1, "limit_val_batches": 1}
+_FINDERS = ("learning_rate_finder",)
 
 
 def quickened(assignment: Assignment) -> Assignment:
@@ -16,7 +17,8 @@ def quickened(assignment: Assignment) -> Assignment:
     request = assignment.request
     if not request.training_config.fast_dev_run:
         return assignment
-    training = request.training_config.model_copy(update=_QUICK)
+    asked = {name: False for name in _FINDERS if name in request.training_config.model_fields_set}
+    training = request.training_config.model_copy(update=_QUICK | asked)
     return assignment.model_copy(update={"request": request.model_copy(update={"training_config": training})})
 
 

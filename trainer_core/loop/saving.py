@@ -64,11 +64,16 @@ class Saving:
         self.best_path = snapshot.state["bestPath"] or self.latest_path
 
 
-def saved_threads(config: CheckpointConfig) -> int | None:
-    """CPU threads of the run that ``resumeFrom`` names; None without one, or where it is unknown. With another number
-    sums are rounded in another order, and a resume would not be exact to the bit."""
+def saved_choice(config: CheckpointConfig, name: str) -> str | None:
+    """What the run that ``resumeFrom`` names had chosen; None without one, or where it is unknown."""
     if config.resume_from is None:
         return None
     path = find_checkpoint(config.resume_from, None if config.save_dir is None else Path(config.save_dir))
-    about = read_manifest(path).about
-    return int(about["threads"]) if "threads" in about else None
+    return read_manifest(path).about.get(name)
+
+
+def saved_threads(config: CheckpointConfig) -> int | None:
+    """CPU threads of the run that ``resumeFrom`` names; None without one, or where it is unknown. With another number
+    sums are rounded in another order, and a resume would not be exact to the bit."""
+    threads = saved_choice(config, "threads")
+    return None if threads is None else int(threads)

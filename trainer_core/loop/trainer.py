@@ -1,11 +1,12 @@
 """The loop: run, epoch, step, micro-batch. It constructs nothing and decides nothing; it does what its parts say."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from schemas.events import EpochCompleted, EpochStarted, RunFinalizing
 from schemas.result import EpochRow
@@ -35,6 +36,8 @@ from trainer_core.loop.saving import Saving
 from trainer_core.loop.schedules import Schedule
 from trainer_core.stop import Stop
 
+# Whether a step may be taken, by its loss and its gradient norm.
+Admits = Callable[[Tensor, Tensor], bool]
 State = Literal["running", "succeeded", "early_stopped", "stopped"]
 
 
@@ -135,28 +138,35 @@ class Trainer:
         return True
 
     def step(self, batch: OptimizerBatch) -> bool:
-        """One optimizer step; whether the run is asked to stop."""
+        """One optimizer step, and what follows from it; whether the run is asked to stop."""
         learning_rate = self.schedule.learning_rate(self.position.step, self.position.epoch)
-        set_learning_rate(self.optimizer, learning_rate)
-        self.moment.take()
-        totals, stop = self.memory.attempt(lambda: self.accumulate(batch))
-        self.precision.unscale(self.optimizer)
-        self.gradients.make_mean(batch.samples, totals.count)
-        norm = self.clipping.clip(self.gradients)
-        if not self.refusals.admits(totals.loss_sum, norm):
+        taken, stop = self.learn(batch, learning_rate, self.refusals.admits)
+        if taken is None:
             return stop
-        self.precision.step(self.optimizer)
-        self.gradients.clear()
         stepped = not self.precision.skipped()
         self.averaging.follow(stepped)
         self.position.advance(stepped)
-        taken = Taken(totals, norm, learning_rate, batch.samples)
         if self.reporting.observe(taken, self.position):
             self.refusals.look()
             self.reporting.say(taken, self.position)
         if self.saving.due_in_epoch(self.position):
             self.save("step")
         return stop
+
+    def learn(self, batch: OptimizerBatch, learning_rate: float, admits: Admits) -> tuple[Taken | None, bool]:
+        """Forward, backward and the optimizer's step at ``learning_rate``: what was taken, None where the step is not
+        admitted, and whether any rank was asked to stop."""
+        set_learning_rate(self.optimizer, learning_rate)
+        self.moment.take()
+        totals, stop = self.memory.attempt(lambda: self.accumulate(batch))
+        self.precision.unscale(self.optimizer)
+        self.gradients.make_mean(batch.samples, totals.count)
+        norm = self.clipping.clip(self.gradients)
+        if not admits(totals.loss_sum, norm):
+            return None, stop
+        self.precision.step(self.optimizer)
+        self.gradients.clear()
+        return Taken(totals, norm, learning_rate, batch.samples), stop
 
     def accumulate(self, batch: OptimizerBatch) -> tuple[Totals, bool]:
         """Forward and backward over the micro-batches; the totals over all ranks, and whether any was asked to stop."""

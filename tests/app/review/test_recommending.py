@@ -16,6 +16,7 @@ from app.settings import Settings
 from schemas.problems import PatchOperation
 from schemas.result import EpochRow, TrainingError
 from schemas.summary import Recommendation, RecommendationCode
+from schemas.tuning import TuningEntry
 from tests.app.workspace import REQUEST, make_workspace
 
 FIX = [PatchOperation(op="add", path="/trainingConfig/learningRate", value=1e-4)]
@@ -53,6 +54,15 @@ RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "raise_learning_rate": (
         {"learningRate": 1e-7},
         {"rows": rows([0.7] * 5), "alerts": frozenset({"dead_start"})},
+    ),
+    "use_found_learning_rate": (
+        {"learningRate": 0.001, "learningRateFinder": {"action": "suggest"}},
+        {
+            "rows": rows(FALLING, SETTLED),
+            "tuning": [
+                TuningEntry(setting="/trainingConfig/learningRate", found=0.02, used=0.001, reason="r.", seconds=1)
+            ],
+        },
     ),
     "stop_early": ({}, {"rows": rows(FALLING, RISING), "best_epoch": 3}),
     "more_weight_decay": (
@@ -136,7 +146,7 @@ def test_nothing_else_is_recommended(gate: Gate, checkpoint: Path, code: str):
     _, made = found(gate, checkpoint, code)
     beside = (
         {"test_on_held_out_data"}
-        if code in ("more_workers", "save_less_often", "fewer_micro_batches", "larger_batch")
+        if code in ("use_found_learning_rate", "more_workers", "save_less_often", "fewer_micro_batches", "larger_batch")
         else set()
     )
     assert {each.code for each in made} == {code} | beside

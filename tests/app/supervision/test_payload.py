@@ -22,6 +22,7 @@ from schemas.events import (
     RunFinalizing,
     RunResolved,
     RunRestored,
+    RunTuned,
     Step,
 )
 from schemas.job import Progress
@@ -329,3 +330,21 @@ def test_what_a_run_did_by_itself_is_told_and_an_epoch_done_again_stands_once():
     assert check(document) == []
     assert [row["trainLoss"] for row in document["learningCurve"]] == [0.5]
     assert [(entry["action"], entry["after"]["step"]) for entry in document["recoveries"]] == [("rolled_back", 0)]
+
+
+def test_what_was_found_out_by_trying_is_told_once():
+    """An attempt that begins anew finds it again."""
+    first, again = (
+        RunTuned(
+            setting="/trainingConfig/learningRate",
+            found=rate,
+            used=rate,
+            reason="r.",
+            seconds=1.0,
+            measured=[{"loss": 1.0}],
+        )
+        for rate in (0.01, 0.02)
+    )
+    payload = fold(story(first, again), SUCCEEDED, ROW).to_json()
+    assert check(payload) == []
+    assert [(entry["found"], entry["measured"]) for entry in payload["tuning"]] == [(0.02, [{"loss": 1.0}])]

@@ -62,6 +62,15 @@ def group_parameters(
     return [half for pair in pairs for half in pair if half.parameters]
 
 
+def follow_rate(groups: list[dict[str, Any]], wanted: Sequence[ParameterGroup], learning_rate: float) -> None:
+    """Give an optimizer's ``groups`` the factors that they have beside the main group's ``learning_rate``."""
+    for group in wanted:
+        names = {half.name for half in _pair(f"{group.match} ", 1.0, 0.0)}
+        for options in groups:
+            if options["name"] in names:
+                options["lr_factor"] = _factor(group, learning_rate)
+
+
 def _pair(prefix: str, factor: float, weight_decay: float) -> tuple[Group, Group]:
     return Group(f"{prefix}decay", factor, weight_decay), Group(f"{prefix}no_decay", factor, 0.0)
 

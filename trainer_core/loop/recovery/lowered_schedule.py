@@ -14,6 +14,10 @@ class LoweredSchedule(Schedule):
         self._ledger = ledger
         self.warmup_steps = schedule.warmup_steps
 
+    def follow(self, schedule: Schedule) -> None:
+        """Lower the rates of this one instead."""
+        self._schedule, self.warmup_steps = schedule, schedule.warmup_steps
+
     def learning_rate(self, step: int, epoch: int) -> float:
         """The lowered rate for the step with index ``step`` in epoch ``epoch``."""
         return self._ledger.factor * self._schedule.learning_rate(step, epoch)

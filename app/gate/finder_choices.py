@@ -1,0 +1,56 @@
+"""Settings that are to be found out by trying: how a request asks for it, and what does not go with it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from app.gate.patches import Path, add, has, look, remove, replace
+from app.gate.request_errors import named, said, wrong
+from schemas.problems import PatchOperation, RequestError
+from schemas.tuning import LearningRateFinder
+
+_TRAINING = ("trainingConfig",)
+_RATE_FINDER: Path = (*_TRAINING, "learningRateFinder")
+# What other libraries spell "auto", by the finder that is meant.
+_FINDERS: dict[Path, Path] = {(*_TRAINING, "learningRate"): _RATE_FINDER}
+
+
+def search_instead(document: dict[str, Any], path: Path) -> list[PatchOperation] | None:
+    """The fix for "auto" where a number stands: the finder, if there is one for it."""
+    finder = _FINDERS.get(path)
+    if finder is None or not isinstance(look(document, _TRAINING), dict):
+        return None
+    return [remove(path), *([] if has(document, finder) else [add(finder, True)])]
+
+
+def finder_errors(document: dict[str, Any]) -> Iterator[RequestError]:
+    """Bounds that leave nothing between them, and a schedule whose highest rate is said already."""
+    wanted = look(document, _RATE_FINDER)
+    if wanted is True or isinstance(wanted, dict):
+        yield from _bounds(document)
+        yield from _peak(document)
+
+
+def _bounds(document: dict[str, Any]) -> Iterator[RequestError]:
+    lowest, highest = (*_RATE_FINDER, "minLearningRate"), (*_RATE_FINDER, "maxLearningRate")
+    usual = LearningRateFinder()
+    low = look(document, lowest, usual.min_learning_rate)
+    high = look(document, highest, usual.max_learning_rate)
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in (low, high)) or low < high:
+        return
+    given = [path for path in (lowest, highest) if has(document, path)]
+    swapped = len(given) == 2 and low > high
+    fix = [replace(lowest, high), replace(highest, low)] if swapped else [remove(path) for path in given]
+    message = f"{named(lowest)} is {said(low)}, and maxLearningRate {said(high)}: there is nothing between them to try."
+    yield wrong(given[0], "conflict", message, got=look(document, given[0]), fix=fix)
+
+
+def _peak(document: dict[str, Any]) -> Iterator[RequestError]:
+    path = (*_TRAINING, "schedulerArgs", "max_lr")
+    peak = look(document, path)
+    if peak is None or look(document, (*_RATE_FINDER, "action"), "use") != "use":
+        return
+    message = (
+        f"{named(path)} is {said(peak)}, and trainingConfig.learningRateFinder is to find the highest rate: without max_lr "
+        'the rate found is it; or set the finder\'s action to "suggest".'
+    )
+    yield wrong(path, "conflict", message, got=peak, fix=[remove(path)])

@@ -1,0 +1,58 @@
+"""Where a loss falls fastest: found in noise, and not found where there is nothing but noise."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+
+from trainer_core.loop.tuning.descent import steepest
+
+
+def curve(points: int = 100, middle: float = 60.0, noise: float = 0.0, seed: int = 0) -> list[float]:
+    """A loss that falls from 2 to 1, fastest at ``middle``."""
+    generator = np.random.default_rng(seed)
+    clean = [2 - 1 / (1 + math.exp(-(x - middle) / 6)) for x in range(points)]
+    return list(np.asarray(clean) + noise * generator.normal(size=points))
+
+
+def test_it_is_where_the_slope_is_steepest():
+    assert steepest(curve(middle=60), 100).index == 60
+    assert steepest(curve(middle=33), 100).index == 33
+
+
+def test_noise_moves_it_a_little():
+    seed = random.randrange(2**32)
+    found = [steepest(curve(noise=0.1, seed=seed + number), 100).index for number in range(30)]
+    assert all(index is not None and abs(index - 60) <= 15 for index in found), f"seed {seed}: {found}"
+
+
+def test_noise_alone_falls_nowhere():
+    """Of two hundred curves of noise, one in a hundred may be mistaken."""
+    seed = random.randrange(2**32)
+    generator = np.random.default_rng(seed)
+    curves = (generator.normal(1.0, 0.3, size=100) for _ in range(200))
+    assert sum(steepest(list(losses), 100).index is not None for losses in curves) <= 2, f"seed {seed}"
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        pytest.param([1.0] * 100, id="flat"),
+        pytest.param([1.0 + 0.01 * x for x in range(100)], id="rising"),
+        pytest.param([1.0 - 0.00005 * x for x in range(100)], id="hardly falling"),
+        pytest.param([1.0, 0.9, 0.8, 9.0], id="four points"),
+    ],
+)
+def test_no_descent(losses: list[float]):
+    assert steepest(losses, 100).index is None
+
+
+def test_a_fall_from_a_peak_is_none():
+    """It falls gently, goes through the roof, and comes down faster than it had ever fallen."""
+    losses = [*curve(80, middle=40), *np.linspace(1, 8, 10), *np.linspace(8, 1.5, 10)]
+    assert steepest(losses, 100).index == 40
+
+
+def test_negative_losses():
+    assert steepest([loss - 5 for loss in curve(middle=60)], 100).index == 60
