@@ -99,16 +99,17 @@ class Service:
         self._gate = Gate(settings)
         self._closing = False
 
-    async def submit(self, body: bytes, idempotency_key: str | None = None) -> Submitted:
-        """Accept a job, durably; or find the one that came with this key. A refused one leaves nothing behind."""
-        submitted = await asyncio.to_thread(self._submit, body, idempotency_key)
+    async def submit(self, body: bytes, idempotency_key: str | None = None, operation: str = "create_job") -> Submitted:
+        """Accept a job, durably; or find the one that came with this key. A refused one leaves nothing behind.
+        ``operation`` is what the client called, and calls again with a mended input."""
+        submitted = await asyncio.to_thread(self._submit, body, idempotency_key, operation)
         if submitted.new:
             self._supervisor.wake()
         return submitted
 
-    def _submit(self, body: bytes, key: str | None) -> Submitted:
+    def _submit(self, body: bytes, key: str | None, operation: str) -> Submitted:
         document = self._gate.read(body)
-        return self._seen(document, key) or self._store_job(self._gate.admit(document), key)
+        return self._seen(document, key) or self._store_job(self._gate.admit(document, operation), key)
 
     def _seen(self, document: Any, key: str | None) -> Submitted | None:
         """The job that came with this key and input before. Looked for before anything else: a submission that is

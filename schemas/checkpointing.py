@@ -10,6 +10,8 @@ from schemas.metrics import MONITOR_PATTERN
 # Files in a run's folder with the name of a checkpoint there; ``latest`` alone means the newest of all runs.
 LATEST = "latest"
 BEST = "best"
+# In a checkpoint's folder: the file that is written last, and makes it one.
+MANIFEST_FILE = "manifest.json"
 
 
 class CheckpointConfig(Document):
@@ -45,6 +47,6 @@ class CheckpointConfig(Document):
         str | None,
         Field(
             min_length=1,
-            description="A checkpoint's folder; a run's folder (its newest checkpoint), with /best its best one; or latest (the newest under saveDir).",
+            description="A checkpoint's folder; a run's folder (its newest checkpoint), with /best its best one; or latest: the run with the newest one under saveDir when the job is accepted, which resolved names.",
         ),
     ] = None

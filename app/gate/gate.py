@@ -72,11 +72,12 @@ class Gate:
         found = unwrap(document).input
         return None if found is None else without_nulls(found)
 
-    def admit(self, document: Any) -> Admitted:
-        """The request in ``document``. Raises Refusal: 422 with all errors."""
+    def admit(self, document: Any, operation: str = "create_job") -> Admitted:
+        """The request in ``document``. Raises Refusal: 422 with all errors, which leads back to ``operation`` when it
+        has a suggestion."""
         found = self.examine(document, "paths")
         if found.input is None or found.request is None or found.engine is None or found.source is None:
-            raise refusal(found)
+            raise refusal(found, operation)
         return Admitted(found.input, found.request, found.engine, found.source, found.warnings)
 
     def read(self, body: bytes) -> Any:
@@ -180,13 +181,13 @@ def _gpus(settings: Settings) -> list[str]:
     return [device for device in settings.devices if device != "cpu"]
 
 
-def refusal(found: Examined) -> Refusal:
+def refusal(found: Examined, operation: str) -> Refusal:
     """The 422 that says everything the gate found."""
     count = len(found.errors)
     places = ", ".join(dict.fromkeys(error.pointer or "the body" for error in found.errors[:5]))
     more = f" and {count - 5} more" if count > 5 else ""
     detail = f"{count} {'thing is' if count == 1 else 'things are'} wrong with the input ({places}{more}). Nothing was queued."
-    move = NextAction(operation="plan_training" if found.suggested_input is None else "create_job")
+    move = NextAction(operation="plan_training" if found.suggested_input is None else operation)
     return Refusal(
         "input_invalid", detail, errors=found.errors, suggested_input=found.suggested_input, next_action=move
     )

@@ -3,12 +3,14 @@
 import copy
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path as File
 from typing import Any
 
 from app.gate.model_source import ModelSource, SourceError, near_library, read_source
+from app.gate.newest_run import newest_run
 from app.gate.patches import Path, look, pointer, remove, replace
 from app.gate.request_errors import named, said, wrong
 from app.gate.spellings import closest
@@ -74,10 +76,36 @@ class Paths:
                 errors += self._save_folder(file, text)
             elif path != RESUME or _is_first_node(document):
                 errors += self._existing(path, file, text)
-        errors += _latest_of_nothing(document, errors)
+        errors += self._newest(document, resolved, errors)
         format = self._format(document, resolved, source, errors)
         engine = self._engine(document, source, errors)
         return Found(_with(document, resolved), errors, source, engine, format)
+
+    def _newest(
+        self, document: dict[str, Any], resolved: dict[Path, str], errors: list[RequestError]
+    ) -> Iterator[RequestError]:
+        """Put the run that "latest" means now in its place: when the job begins another may be the latest.
+
+        Each job has a folder of its own: without a folder in common there is no latest checkpoint to go on from; nor
+        with one that is wrong, whose fix takes it out.
+        """
+        if look(document, RESUME) != LATEST or not _is_first_node(document):
+            return
+        save, fix, found = resolved.get(SAVE), [remove(RESUME)], None
+        if save is None or any(error.pointer == pointer(SAVE) and error.fix for error in errors):
+            message = f'{named(RESUME)} is "latest", and there is no {named(SAVE)} to look for checkpoints in.'
+            expected = f"a run's folder, or {named(SAVE)} beside it"
+            yield wrong(RESUME, "conflict", message, got=LATEST, expected=expected, fix=fix)
+            return
+        with suppress(Outside):
+            newest = newest_run(File(save))
+            found = newest and self._inside(str(newest), RESUME)
+        if found is None:
+            text = look(document, SAVE)
+            message = f'{named(RESUME)} is "latest", and there is no checkpoint under {said(text)} ({named(SAVE)}).'
+            yield wrong(RESUME, "not_found", message, got=LATEST, expected="a checkpoint to go on from", fix=fix)
+        else:
+            resolved[RESUME] = str(found)
 
     def _inside(self, text: str, path: Path) -> File:
         if "\0" in text:
@@ -233,17 +261,6 @@ def _is_first_node(document: dict[str, Any]) -> bool:
     alone: bool = look(document, ("trainingConfig", "numNodes"), 1) == 1
     first: bool = look(document, ("trainingConfig", "rendezvous", "nodeRank"), 0) == 0
     return alone or first
-
-
-def _latest_of_nothing(document: dict[str, Any], errors: list[RequestError]) -> list[RequestError]:
-    """Each job has a folder of its own: without a folder in common there is no latest checkpoint to go on from; nor with
-    one that is wrong, whose fix takes it out."""
-    in_vain = any(error.pointer == pointer(SAVE) and error.fix for error in errors)
-    if look(document, RESUME) != LATEST or not _is_first_node(document) or (look(document, SAVE) and not in_vain):
-        return []
-    message = f'{named(RESUME)} is "latest", and there is no {named(SAVE)} to look for checkpoints in.'
-    expected = f"a run's folder, or {named(SAVE)} beside it"
-    return [wrong(RESUME, "conflict", message, got=LATEST, expected=expected, fix=[remove(RESUME)])]
 
 
 def _with(document: dict[str, Any], resolved: dict[Path, str]) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from schemas.base import Document
+from schemas.checkpointing import MANIFEST_FILE
 from schemas.files import write_synced
 from schemas.result import Place
 from trainer_core.failure import Failure
 
 FORMAT = 1
-MANIFEST_FILE = "manifest.json"
 Kind = Literal["epoch", "step", "final", "cancel"]
 
 

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from schemas.checkpointing import BEST, LATEST, CheckpointConfig
+from schemas.checkpointing import BEST, LATEST, MANIFEST_FILE, CheckpointConfig
 from trainer_core.channel import Channel
 from trainer_core.checkpoints.checkpoint_folder import (
     complete_checkpoints,
     find_checkpoint,
     unreadable_checkpoints,
 )
-from trainer_core.checkpoints.manifest import MANIFEST_FILE
 from trainer_core.failure import Failure
 
 T = TypeVar("T")

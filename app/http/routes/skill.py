@@ -67,7 +67,7 @@ async def invoke_skill(
     """
     form = choose(accept, ("application/json", SSE))
     wish = preference(prefer)
-    submitted = await service.submit(body, key)
+    submitted = await service.submit(body, key, "invoke_skill")
     headers = {"Preference-Applied": wish.applied} if wish.applied else {}
     if form == SSE:
         location = {"Location": f"/v1/jobs/{submitted.row.job_id}"}

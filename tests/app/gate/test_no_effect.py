@@ -119,7 +119,9 @@ def test_the_newest_checkpoint_of_nowhere_is_refused(gate: Gate):
     document = changed("checkpointConfig", {"resumeFrom": "latest"})
     assert [error.pointer for error in gate.examine(document, "paths").errors] == ["/checkpointConfig/resumeFrom"]
     document = changed("checkpointConfig", {"resumeFrom": "latest", "saveDir": "runs"})
-    assert gate.examine(document, "paths").errors == []
+    (error,) = gate.examine(document, "paths").errors
+    assert (error.pointer, error.code) == ("/checkpointConfig/resumeFrom", "not_found")
+    assert gate.examine(apply(document, error.fix or []), "paths").errors == []
 
 
 def test_every_setting_that_is_not_looked_at_is_one_of_the_request():

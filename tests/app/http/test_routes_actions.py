@@ -108,3 +108,5 @@ def test_a_refused_input_says_what_to_do_next(service: Listening):
     assert problem["nextAction"]["operation"] == "plan_training"
     mended = service.client.post("/v1/jobs", json={**service.model(WHOLE), "labls": {}})
     assert check_problem(mended, 422, "input_invalid")["nextAction"]["operation"] == "create_job"
+    mended = service.client.post("/v1/skills/pytorch-trainer/invoke", json={**service.model(WHOLE), "labls": {}})
+    assert check_problem(mended, 422, "input_invalid")["nextAction"]["operation"] == "invoke_skill"

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from app.gate.patches import apply
 from app.supervision.payload import check
 from schemas.job import JobPage, JobView
-from tests.app.listening import FAILS, SKILL, WHOLE, Listening, check_problem, listening
+from tests.app.listening import FAILS, SKILL, WHOLE, Listening, check_problem, client_of, listening
 from tests.app.workspace import changed
 
 RUNS = f"epoch(1); gate('go'); epoch(2); {WHOLE}"
@@ -128,6 +129,51 @@ def test_the_same_key_and_input_name_the_same_job_and_another_input_is_refused(s
     problem = check_problem(other, 422, "idempotency_conflict")
     assert problem["nextAction"]["arguments"] == {"jobId": first.json()["jobId"]}
     assert {path.name for path in service.settings.jobs.iterdir()} == folders
+
+
+def test_a_key_sent_by_two_clients_at_once_is_one_job(service: Listening):
+    """Two clients with a connection each, many times over: whichever comes first, both are told of the same job."""
+    body, start = service.model(WHOLE), threading.Barrier(2, timeout=30)
+
+    def post(keys: list[str]) -> list[str]:
+        with client_of(service.settings, service.server.url) as client:
+            client.get("/healthz")  # connected
+            answers = []
+            for key in keys:
+                start.wait()
+                answers.append(client.post("/v1/jobs", json=body, headers={"Idempotency-Key": key}))
+            assert [answer.status_code for answer in answers] == [202] * len(keys)
+            return [answer.json()["jobId"] for answer in answers]
+
+    keys = [f"at-once-{number}" for number in range(8)]
+    with ThreadPoolExecutor(2) as clients:
+        one, other = clients.map(post, [keys, keys])
+    assert one == other
+    assert len(set(one)) == len(keys)
+    accepted = {view["jobId"] for view in service.client.get("/v1/jobs", params={"limit": 200}).json()["jobs"]}
+    assert {path.name for path in service.settings.jobs.iterdir()} == accepted
+    for job_id in one:
+        service.settled(job_id)
+
+
+def test_two_inputs_sent_at_once_with_one_key_are_one_job_and_one_refusal(service: Listening):
+    body, start = service.model(WHOLE), threading.Barrier(2, timeout=30)
+
+    def post(team: str) -> list[int]:
+        with client_of(service.settings, service.server.url) as client:
+            client.get("/healthz")
+            codes = []
+            for number in range(4):
+                start.wait()
+                headers = {"Idempotency-Key": f"split-{number}"}
+                codes.append(
+                    client.post("/v1/jobs", json={**body, "labels": {"team": team}}, headers=headers).status_code
+                )
+            return codes
+
+    with ThreadPoolExecutor(2) as clients:
+        answers = list(zip(*clients.map(post, ["a", "b"]), strict=True))
+    assert {tuple(sorted(codes)) for codes in answers} == {(202, 422)}
 
 
 def test_a_key_is_known_though_its_model_file_is_gone(service: Listening):
