@@ -4,6 +4,7 @@ A name that does not exist does not hide what is wrong with its arguments: they 
 """
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import TypeVar, get_args
 
 from app.gate.arguments import TRAINING, Document, Errors, argument_errors, value_errors
@@ -12,7 +13,7 @@ from app.gate.group_choices import group_errors
 from app.gate.metric_choices import misfit_errors
 from app.gate.node_choices import node_errors
 from app.gate.patches import Path, apply, has, look, remove, replace
-from app.gate.request_errors import named, said, wrong
+from app.gate.request_errors import MAX_ERRORS, named, said, wrong
 from app.gate.spellings import closest
 from app.gate.strategy_choices import strategy_errors
 from schemas.arguments import Entry, given_of
@@ -26,9 +27,10 @@ AnyEntry = TypeVar("AnyEntry", bound=Entry)
 
 
 def choice_errors(document: Document) -> list[RequestError]:
-    """Everything wrong with the names and combinations of ``document``; places of a wrong type are passed over."""
+    """Everything wrong with the names and combinations of ``document``, ``MAX_ERRORS`` of each kind at most; places of a wrong
+    type are passed over."""
     combinations = _combination_errors(document)
-    errors = [error for check in (_optimizer, _schedule, _loss) for error in check(document)]
+    errors = [error for check in (_optimizer, _schedule, _loss) for error in islice(check(document), MAX_ERRORS)]
     return [*(_sound(document, error, len(combinations)) for error in errors), *combinations]
 
 

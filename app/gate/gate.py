@@ -113,7 +113,7 @@ class Gate:
         errors = [*errors, *(paths.errors if paths else [])]
         if paths and paths.source and paths.source.has_loss and paths.engine == "native":
             errors += own_loss_errors(given)
-        placed = [*unwrapped.errors, *(_placed(error, unwrapped.base) for error in errors)][:MAX_ERRORS]
+        placed = [*unwrapped.errors, *(_placed(error, unwrapped.base) for error in errors[:MAX_ERRORS])][:MAX_ERRORS]
         engine, format = (paths.engine, paths.format) if paths else _as_said(given)
         idle = no_effect_warnings(given, engine, format, tracked=self._settings.mlflow_uri is not None)
         warnings = [_placed(warning, unwrapped.base) for warning in idle]
