@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -110,7 +111,7 @@ def real_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def workspace(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Iterator[Workspace]:
     """A workspace for the tests of one file; what their model files put on the path is taken off again."""
     folder = tmp_path_factory.mktemp("workspace")
-    (folder / "data").symlink_to(real_data)
+    shutil.copytree(real_data, folder / "data")
     before = list(sys.path)
     yield Workspace(folder)
     sys.path[:] = before
