@@ -31,6 +31,7 @@ class Settings:
     port: int = DEFAULT_PORT
     devices: tuple[str, ...] = ("cpu",)
     slots: int = 1
+    warm: bool = False
     mlflow_uri: str | None = None
     auth: bool = True
     cancel_grace_seconds: float = 20.0
@@ -53,7 +54,8 @@ class Settings:
     @staticmethod
     def from_environment(overrides: Mapping[str, str] = MappingProxyType({})) -> "Settings":
         """Defaults, overridden by ``PT_HOME``, ``PT_WORKSPACE``, ``PT_HOST``, ``PT_PORT``, ``PT_DEVICES``,
-        ``PT_SLOTS`` (jobs at once on the CPU; a GPU has one), ``PT_MLFLOW_URI`` (``off`` for no MLflow), ``PT_DISK_FLOOR_MIB`` (kept free),
+        ``PT_SLOTS`` (jobs at once on the CPU; a GPU has one), ``PT_WARM`` (workers on the CPU are forked from a process that
+        has torch loaded), ``PT_MLFLOW_URI`` (``off`` for no MLflow), ``PT_DISK_FLOOR_MIB`` (kept free),
         ``PT_ALLOWED_HOSTS`` (names beside loopback), ``PT_GUARD`` (the least isolation of a worker), ``PT_READABLE``
         (what a guarded worker may read beside the workspace, separated by colons), ``PT_LOG_FORMAT``, ``PT_LOG_LEVEL``, and
         these by ``overrides``, under the same names.
@@ -69,6 +71,7 @@ class Settings:
             port=_whole_number(said, "PT_PORT", DEFAULT_PORT, 0, 65535),
             devices=_devices(said.get("PT_DEVICES") or "auto"),
             slots=_whole_number(said, "PT_SLOTS", 1, 1, 1024),
+            warm=_switch(said, "PT_WARM", "on"),
             mlflow_uri=None if mlflow == "off" else mlflow,
             disk_floor_bytes=_whole_number(said, "PT_DISK_FLOOR_MIB", 256, 0, 1 << 30) << 20,
             allowed_hosts=(*LOOPBACK_HOSTS, *_names(said.get("PT_ALLOWED_HOSTS", ""))),
@@ -141,6 +144,13 @@ def _whole_number(said: Mapping[str, str], name: str, default: int, low: int, hi
     if not text.isdecimal() or not low <= int(text) <= high:
         raise ValueError(f"{name}={text!r}: expected a whole number from {low} to {high}")
     return int(text)
+
+
+def _switch(said: Mapping[str, str], name: str, default: Literal["on", "off"]) -> bool:
+    text = said.get(name) or default
+    if text not in ("on", "off"):
+        raise ValueError(f"{name}={text!r}: expected on or off")
+    return text == "on"
 
 
 def _level(text: str) -> IsolationLevel:

@@ -16,6 +16,8 @@ from schemas.recovery import RecoveryEntry
 from schemas.result import EpochRow, JobPayload
 from schemas.tuning import TuningEntry
 
+Start = Literal["cold", "warm"]
+
 # Rows of a model's summary that an event carries.
 MAX_MODULES = 64
 
@@ -42,6 +44,7 @@ class JobStarted(EventData):
     devices: list[str]
     versions: dict[str, str]
     isolation: Annotated[Isolation | None, Field(description="How the worker is kept apart.")] = None
+    start: Annotated[Start, Field(description="warm: forked from a process that had the libraries loaded.")] = "cold"
 
 
 class RunResolved(EventData):

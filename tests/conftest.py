@@ -1,14 +1,17 @@
 """What every random test has: a seed that is printed and replays it. And the large tier, which takes hours and goes on
-where it was broken off."""
+where it was broken off. And one nursery for all tests of a process."""
 
+import asyncio
 import os
 import random
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.supervision.nursery import NURSERY_COMMAND, Nursery
 from tests.tiers import LARGE
 from tests.torture_record import TortureRecord
 
@@ -69,3 +72,19 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
     seed = os.environ["PT_SEED"]
     print(f"PT_SEED={seed} replays this test")
     return random.Random(f"{seed} {request.node.nodeid}")
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """A nursery that is ready: what takes seconds is done once."""
+
+    async def warm() -> None:
+        made.start()
+        async with asyncio.timeout(100):
+            await made.ready.wait()
+
+    made, loop = Nursery(NURSERY_COMMAND), asyncio.new_event_loop()
+    loop.run_until_complete(warm())
+    yield made
+    made.close()
+    loop.close()

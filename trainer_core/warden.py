@@ -4,7 +4,8 @@ Processes that the user's code starts may leave the worker's session, empty thei
 They still come back to the warden, which is their subreaper (prctl(2)): when the worker has ended, however that came,
 the warden ends every process it has left, and then itself as the worker ended. It also ends a worker that takes more
 than its assignment allows, and says so in its place. It imports little, so that it stays
-small beside a worker, and forks before there is any thread.
+small beside a worker, and forks before there is any thread. (``trainer_core.nursery`` forks wardens that are warm: all that
+their workers need is loaded.)
 """
 
 import ctypes

@@ -11,13 +11,14 @@ import platform
 import signal
 import sys
 import traceback
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import cast
 
 from schemas.assignment import ASSIGNMENT_FILE, EVENTS_FILE, OUTCOME_FILE, Assignment, Outcome, StopReason
 from schemas.engines import EngineName
-from schemas.events import JobStarted
+from schemas.events import JobStarted, Start
 from schemas.files import write_atomically
 from trainer_core import registry
 from trainer_core.channel import Channel, FileChannel
@@ -33,6 +34,7 @@ from trainer_core.trackers.process import TrackerProcess
 _PACKAGES = ("pytorch-trainer", "torch", "numpy", "scikit-learn", "mlflow")
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the installed libraries a run depends on, read without importing them."""
     found = {"python": platform.python_version()}
@@ -44,7 +46,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def guarded(assignment: Assignment, channel: Channel, stop: Stop) -> Outcome:
+def guarded(assignment: Assignment, channel: Channel, stop: Stop, start: Start = "cold") -> Outcome:
     """One attempt, held to its level of isolation before any code of the user is loaded; it has not begun where that
     cannot be had."""
     try:
@@ -58,6 +60,7 @@ def guarded(assignment: Assignment, channel: Channel, stop: Stop) -> Outcome:
         devices=assignment.devices,
         versions=versions(),
         isolation=isolation,
+        start=start,
     )
     channel.emit(started)
     return run(assignment, channel, stop)
@@ -137,8 +140,9 @@ def _unforeseen(error: Exception) -> Failure:
     return Failure("internal", f"The worker met an unexpected {type(error).__name__}.", detail=detail)
 
 
-def main(attempt_folder: Path) -> int:
-    """Run the assignment found in ``attempt_folder``; exit status 0 whenever an outcome was written."""
+def main(attempt_folder: Path, start: Start = "cold") -> int:
+    """Run the assignment found in ``attempt_folder``; exit status 0 whenever an outcome was written. ``start`` is how this
+    process came to be."""
     stop = Stop()
     stop.listen()
     # The warden held it back until somebody listens.
@@ -148,7 +152,7 @@ def main(attempt_folder: Path) -> int:
     channel = FileChannel(attempt_folder / EVENTS_FILE)
     # It runs no code of the user and writes where that may not: it is started before the guard is there.
     tracker = TrackerProcess.start(assignment)
-    outcome = guarded(assignment, channel, stop)
+    outcome = guarded(assignment, channel, stop, start)
     outcome = outcome.model_copy(update={"tracking": tracker.finish(outcome, channel)})
     channel.close()
     write_atomically(attempt_folder / OUTCOME_FILE, outcome.model_dump_json(by_alias=True, exclude_none=True).encode())

@@ -19,6 +19,9 @@ from app.store.interface import StoreUnavailable
 # A service that cannot end in good order ends all the same: its store is safe at any moment.
 _LONGEST_ENDING_SECONDS = 15.0
 
+# A nursery would be warm only when the one job of the command has long begun, and take the processor from it meanwhile.
+_ITS_OWN = {"PT_HOST": "127.0.0.1", "PT_PORT": "0", "PT_WARM": "off"}
+
 
 def main() -> int:
     """Serve on a free port of the loopback address; when it cannot, the reason on standard error, and exit status 1,
@@ -26,7 +29,7 @@ def main() -> int:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     overrides = json.loads(sys.argv[1])
     try:
-        serve(Settings.from_environment({**overrides, "PT_HOST": "127.0.0.1", "PT_PORT": "0"}), _announce)
+        serve(Settings.from_environment({**overrides, **_ITS_OWN}), _announce)
     except AlreadyRunning as error:
         print(error, file=sys.stderr)
         return HOME_IS_TAKEN

@@ -89,6 +89,7 @@ def capabilities(settings: Settings) -> dict[str, Any]:
         "devices": list(settings.devices),
         "slots": settings.slots,
         "isolation": {"least": settings.isolation, "available": list(available())},
+        "warmStart": settings.warm,
         "tracking": {"mlflow": settings.mlflow_uri is not None},
         "optimizers": [
             _entry(entry) | {"learningRate": entry.learning_rate, "weightDecay": entry.weight_decay}

@@ -42,14 +42,14 @@ def assignment_of(settings: Settings, row: JobRow, folder: AttemptFolder) -> Ass
 
 
 def environment_of(row: JobRow) -> dict[str, str]:
-    """The worker's environment: it sees the devices assigned to it and no others, and dies with its log written."""
+    """The worker's environment: it sees the devices assigned to it and no others."""
     gpus = [device.removeprefix("cuda:") for device in row.assigned if device != "cpu"]
-    return {
-        **worker_environment(),
-        "CUDA_VISIBLE_DEVICES": ",".join(gpus),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONFAULTHANDLER": "1",
-    }
+    return {**shared_environment(), "CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+
+
+def shared_environment() -> dict[str, str]:
+    """What the environments of all workers have in common; each dies with its log written."""
+    return {**worker_environment(), "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
 
 
 def _bytes(mebibytes: int | None) -> int | None:

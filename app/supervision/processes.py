@@ -32,6 +32,11 @@ class Process:
             descriptor = os.pidfd_open(pid)
         except (ProcessLookupError, OverflowError):
             return None
+        return Process.of_descriptor(pid, descriptor)
+
+    @staticmethod
+    def of_descriptor(pid: int, descriptor: int) -> "Process | None":
+        """The process that ``descriptor`` holds, which is numbered ``pid``; None when it has ended and was waited for."""
         started = _started(pid)
         if started is None:
             os.close(descriptor)

@@ -21,6 +21,7 @@ from app.store.interface import IllegalTransition, JobRow, Store, StoreUnavailab
 from app.supervision.assigning import assignment_of, environment_of
 from app.supervision.attempt import Attempt
 from app.supervision.attempt_folder import AttemptFolder
+from app.supervision.nursery import NO_NURSERY, build_nursery
 from app.supervision.orders import CANCEL, Order, write_down
 from app.supervision.retries import rest_left
 from app.supervision.settlement import settle
@@ -69,6 +70,7 @@ class Supervisor:
         self._store = store
         self._followers = followers
         self._command = command
+        self._nursery = build_nursery(settings)
         self._slots = Slots(settings.devices, settings.slots)
         self._lines = _TWO_LINES if self._slots.has_gpus else _ONE_LINE
         self._attempts: dict[str, Attempt] = {}
@@ -91,6 +93,7 @@ class Supervisor:
         self._tasks.add(scheduling)
         scheduling.add_done_callback(_report)
         self.wake()
+        self._nursery.start()
 
     def wake(self) -> None:
         """There is a new job, or a free device."""
@@ -135,6 +138,7 @@ class Supervisor:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._nursery.close()
         self._executor.shutdown()
 
     async def _known(self, job_id: str) -> JobRow:
@@ -262,7 +266,9 @@ class Supervisor:
 
     def _spawn(self, row: JobRow, folder: AttemptFolder) -> WorkerProcess:
         folder.prepare(assignment_of(self._settings, row, folder))
-        return WorkerProcess.spawn(self._command, folder, environment_of(row))
+        # What a process that was forked does with a GPU was not measured yet.
+        nursery = self._nursery if set(row.assigned) == {"cpu"} else NO_NURSERY
+        return WorkerProcess.spawn(self._command, folder, environment_of(row), nursery)
 
     async def _thread(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call off the event loop. A caller that is cancelled leaves only when the function has returned."""

@@ -18,7 +18,7 @@ class Remains:
     outcome: Outcome | None
     stop: StopOrder | None
     returncode: int | None
-    """Exit status, minus the signal's number, or None when the worker was not a child of this service."""
+    """Exit status, minus the signal's number, or None when nobody knows: neither this service nor its nursery was the worker's parent."""
     log_tail: str
     max_seconds: float | None
     ended: tuple[FailureCode, str] | None = None
@@ -96,7 +96,7 @@ def _manner(remains: Remains) -> str:
     """How the process ended, for a person."""
     code = remains.returncode
     if code is None:
-        return "it ended while the service was away, so how is not known."
+        return "it ended while the service, or the process that it was forked from, was away, so how is not known."
     if code >= 0:
         return f"exit code {code}."
     name = _SIGNAL_NAMES.get(-code, f"signal {-code}")

@@ -14,59 +14,98 @@ from asyncio import Event, get_running_loop
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 from app.foreign_files import open_foreign
 from app.supervision.attempt_folder import AttemptFolder
+from app.supervision.nursery import NO_NURSERY, NoNursery
 from app.supervision.processes import Process, descendants, kill_all, kill_marked, marked, processor_seconds
 from schemas.files import write_atomically
+from schemas.nursery import MARK
 
 _PID_FILE = "worker.pid"
 _PID_FILE_BYTES = 100
 _DUMP_MILLISECONDS = 2000
-_MARK = "PYTORCH_TRAINER_ATTEMPT"
+
+
+class Child(Protocol):
+    """A worker that this service has started, whose end it learns."""
+
+    @property
+    def process(self) -> Process:
+        """The process itself."""
+
+    def begin(self) -> None:
+        """Let it work; before that it may already do so, or wait."""
+
+    def status(self) -> int | None:
+        """Of a worker that has ended: its exit status, or minus its signal; its number is nobody else's until ``release``.
+        None when nobody knows."""
+
+    def release(self) -> None:
+        """Nothing more is asked of it. It is taken from the kernel's table if it has ended."""
+
+
+class Program:
+    """A worker started as a program of its own."""
+
+    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+        self._popen = popen
+        process = Process.find(popen.pid)
+        assert process is not None  # not yet reaped, so its number is taken
+        self.process = process
+
+    def begin(self) -> None:
+        """It has begun."""
+
+    def status(self) -> int | None:
+        """As ``Child``."""
+        ended = os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOWAIT)
+        assert ended is not None  # only with WNOHANG
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+
+    def release(self) -> None:
+        """As ``Child``."""
+        self._popen.poll()
 
 
 class WorkerProcess:
-    """A worker of this machine: a child of this service, or adopted from one that has ended."""
+    """A worker of this machine: started by this service, or adopted from one that has ended."""
 
-    def __init__(self, folder: AttemptFolder, process: Process, child: subprocess.Popen[bytes] | None) -> None:
+    def __init__(self, folder: AttemptFolder, process: Process, child: Child | None) -> None:
         self._folder = folder
         self._process = process
         self._child = child
 
     @staticmethod
-    def spawn(command: Sequence[str], folder: AttemptFolder, environment: Mapping[str, str]) -> "WorkerProcess":
-        """Start ``command`` with the attempt's folder as its last argument.
+    def spawn(
+        command: Sequence[str], folder: AttemptFolder, environment: Mapping[str, str], nursery: NoNursery = NO_NURSERY
+    ) -> "WorkerProcess":
+        """Let ``nursery`` fork a worker or, where it does not, start ``command`` with the attempt's folder as its last
+        argument.
 
         Raises OSError: BlockingIOError when another worker of the job lives, others when it cannot be started.
         """
+        environment = {**environment, MARK: str(folder.path)}
         lock = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             _take(lock, folder.lock)
             with folder.log.open("ab") as log:
-                child = subprocess.Popen(
-                    [*command, str(folder.path)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env={**environment, _MARK: str(folder.path)},
-                    # Not the service's folder: -m would look for modules there first.
-                    cwd=folder.path,
-                    start_new_session=True,
-                    pass_fds=(lock,),
+                child: Child = nursery.fork(folder.path, environment, lock, log.fileno()) or _start(
+                    command, folder, environment, lock, log.fileno()
                 )
         finally:
             os.close(lock)
-        process = Process.find(child.pid)
-        assert process is not None  # not yet reaped, so its number is taken
-        worker = WorkerProcess(folder, process, child)
+        worker = WorkerProcess(folder, child.process, child)
         try:
-            write_atomically(folder.path / _PID_FILE, f"{process.pid} {process.started}\n".encode())
+            write_atomically(folder.path / _PID_FILE, f"{worker.pid} {child.process.started}\n".encode())
         except OSError:
             # It would run although its job is said not to have started.
+            child.process.send(signal.SIGKILL)
             worker.clear()
-            process.release()
+            worker.release()
             raise
+        child.begin()
         return worker
 
     @staticmethod
@@ -111,7 +150,7 @@ class WorkerProcess:
             yield ended
         finally:
             loop.remove_reader(self._process.descriptor)
-            self._process.release()
+            self.release()
 
     def ask_to_stop(self) -> None:
         """SIGTERM, to the worker alone: one that has ranks hands it on to them itself."""
@@ -142,12 +181,37 @@ class WorkerProcess:
         return processor_seconds([self.pid, *descendants(self.pid)])
 
     def clear(self) -> int | None:
-        """Kill what an ended worker has left behind; its exit status, or minus its signal, or None if adopted."""
-        if self._child is not None:
-            # Before it is reaped: until then nobody else can have its group's number.
+        """Kill what an ended worker has left behind; its exit status, or minus its signal, or None where nobody knows."""
+        status = None if self._child is None else self._child.status()
+        if status is not None:
+            # Until it is released nobody else can have its group's number.
             _kill_group(self.pid)
         clear(self._folder)
-        return None if self._child is None else self._child.wait()
+        return status
+
+    def release(self) -> None:
+        """Let go of it; one that lives goes on."""
+        self._process.release()
+        if self._child is not None:
+            self._child.release()
+
+
+def _start(
+    command: Sequence[str], folder: AttemptFolder, environment: Mapping[str, str], lock: int, log: int
+) -> Program:
+    return Program(
+        subprocess.Popen(
+            [*command, str(folder.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            # Not the service's folder: -m would look for modules there first.
+            cwd=folder.path,
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
+    )
 
 
 def clear(folder: AttemptFolder) -> bool:
@@ -156,7 +220,7 @@ def clear(folder: AttemptFolder) -> bool:
 
 
 def _mark_of(folder: AttemptFolder) -> str:
-    return f"{_MARK}={folder.path}"
+    return f"{MARK}={folder.path}"
 
 
 def _kill_group(number: int) -> None:

@@ -59,7 +59,7 @@ def write_table(folder: Path) -> dict[str, Any]:
 @contextmanager
 def serving(home: Path, workspace: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
     """A real service in a process of its own, and a client of it; what is left at the end is killed."""
-    environment = {**os.environ, "PT_HOME": str(home), "PT_WORKSPACE": str(workspace), "PT_PORT": "0"}
+    environment = {**os.environ, "PT_HOME": str(home), "PT_WORKSPACE": str(workspace), "PT_PORT": "0", "PT_WARM": "off"}
     command = [sys.executable, "-m", "app.cli", "serve", "--json"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, cwd=ROOT, text=True) as process:
         assert process.stdout is not None

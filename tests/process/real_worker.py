@@ -1,11 +1,14 @@
 """An attempt's folder for a real worker, which runs a model file of the test."""
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from app.job_folder import make_job_folder
+from app.supervision.assigning import shared_environment
 from app.supervision.attempt_folder import AttemptFolder
+from app.supervision.nursery import NO_NURSERY, NoNursery
 from app.supervision.processes import Process
 from app.supervision.supervisor import WORKER_COMMAND
 from app.supervision.worker_process import WorkerProcess
@@ -13,18 +16,18 @@ from schemas.assignment import Assignment
 from schemas.request import TrainingRequest
 
 
-def prepare(folder: Path, program: str, **changes: Any) -> AttemptFolder:
-    """Job 1 of a service whose home and workspace are in ``folder``: its model file is ``program``, its data a table."""
+def prepare(folder: Path, program: str, job_id: str = "job_1", **changes: Any) -> AttemptFolder:
+    """A job of a service whose home and workspace are in ``folder``: its model file is ``program``, its data a table."""
     workspace, home = folder / "workspace", folder / "home"
-    workspace.mkdir()
+    workspace.mkdir(exist_ok=True)
     rows = "".join(f"{row},{row % 2}\n" for row in range(20))
     (workspace / "table.csv").write_text("x,y\n" + rows)
-    make_job_folder(home / "jobs", "job_1", program.encode())
-    attempt = AttemptFolder(home / "jobs", "job_1", 1)
+    make_job_folder(home / "jobs", job_id, program.encode())
+    attempt = AttemptFolder(home / "jobs", job_id, 1)
     data = {"trainPath": str(workspace / "table.csv")}
     request = {"modelPath": str(workspace / "m.py"), "dataConfig": data, "trainingConfig": {}, "engine": "sklearn"}
     values: dict[str, Any] = {
-        "job_id": "job_1",
+        "job_id": job_id,
         "attempt": 1,
         "request": TrainingRequest.model_validate({**request, **changes.pop("sections", {})}),
         "engine": "sklearn",
@@ -41,10 +44,21 @@ def prepare(folder: Path, program: str, **changes: Any) -> AttemptFolder:
     return attempt
 
 
-def start(attempt: AttemptFolder) -> WorkerProcess:
-    """Its worker, started as the service does."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONFAULTHANDLER": "1"}
-    return WorkerProcess.spawn(WORKER_COMMAND, attempt, environment)
+def start(attempt: AttemptFolder, nursery: NoNursery = NO_NURSERY, **variables: str) -> WorkerProcess:
+    """Its worker, started as the service does: forked from ``nursery`` where there is one."""
+    environment = {**shared_environment(), "CUDA_VISIBLE_DEVICES": "", **variables}
+    return WorkerProcess.spawn(WORKER_COMMAND, attempt, environment, nursery)
+
+
+@contextmanager
+def started(attempt: AttemptFolder, nursery: NoNursery = NO_NURSERY, **variables: str) -> Iterator[WorkerProcess]:
+    """As ``start``; what is left of it at the end is killed."""
+    worker = start(attempt, nursery, **variables)
+    try:
+        yield worker
+    finally:
+        worker.kill()
+        worker.release()
 
 
 def has_ended(pid: int, milliseconds: int = 20_000) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.supervision.attempt_folder import AttemptFolder
+from app.supervision.nursery import NO_NURSERY, NoNursery
 from app.supervision.processes import Process, descendants
 from app.supervision.worker_process import WorkerProcess
 from tests.process.real_worker import has_ended, prepare, start
@@ -47,22 +47,29 @@ END
 
 
 @contextmanager
-def worker(folder: Path, end: str) -> Iterator[tuple[WorkerProcess, AttemptFolder, int]]:
+def worker(folder: Path, end: str, nursery: NoNursery) -> Iterator[tuple[WorkerProcess, int]]:
     """A worker whose model file has hidden a process when this yields; with the number of that process."""
     pids, ready = folder / "pids", folder / "ready"
     os.mkfifo(ready)
     program = MODEL.replace("PIDS", str(pids)).replace("READY", str(ready)).replace("END", end)
     attempt = prepare(folder, program)
-    started = start(attempt)
+    started = start(attempt, nursery)
     try:
         while not pids.exists() or not pids.read_text().endswith("\n"):
             assert not has_ended(started.pid, 20), attempt.log.read_text()
-        yield started, attempt, int(pids.read_text())
+        yield started, int(pids.read_text())
     finally:
         started.kill()
         for pid in map(int, pids.read_text().split()):
             if (left := Process.find(pid)) is not None:
                 left.send(signal.SIGKILL)
+
+
+@pytest.fixture(params=["cold", "warm"])
+def either(request: pytest.FixtureRequest) -> NoNursery:
+    """What a worker is forked from: nothing, or a nursery."""
+    found: NoNursery = request.getfixturevalue("nursery") if request.param == "warm" else NO_NURSERY
+    return found
 
 
 def state_of(pid: int) -> str:
@@ -77,8 +84,10 @@ STOPS_WHEN_ASKED = "signal.signal(signal.SIGTERM, lambda *_: os._exit(9))\nsigna
     [("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL), ("os.abort()", -signal.SIGABRT), (STOPS_WHEN_ASKED, 9)],
     ids=["killed", "aborted", "asked to stop"],
 )
-def test_a_hidden_process_ends_with_its_worker_however_that_ends(tmp_path: Path, end: str, returncode: int):
-    with worker(tmp_path, end) as (started, _, hidden):
+def test_a_hidden_process_ends_with_its_worker_however_that_ends(
+    tmp_path: Path, either: NoNursery, end: str, returncode: int
+):
+    with worker(tmp_path, end, either) as (started, hidden):
         if end == STOPS_WHEN_ASKED:
             # It stands still until its handler is there; the warden passes the signal on.
             while not (standing := [pid for pid in descendants(started.pid) if state_of(pid) == "T"]):
@@ -90,8 +99,8 @@ def test_a_hidden_process_ends_with_its_worker_however_that_ends(tmp_path: Path,
         assert started.clear() == returncode
 
 
-def test_a_hidden_process_ends_when_the_worker_is_killed(tmp_path: Path):
-    with worker(tmp_path, "signal.pause()") as (started, _, hidden):
+def test_a_hidden_process_ends_when_the_worker_is_killed(tmp_path: Path, either: NoNursery):
+    with worker(tmp_path, "signal.pause()", either) as (started, hidden):
         started.kill()
         assert has_ended(hidden)
         assert started.clear() is not None

@@ -98,7 +98,7 @@ def write_request(folder: Path, program: str, **changes: Any) -> Path:
 def environment(home: Path, **variables: str) -> dict[str, str]:
     """An environment in which commands find ``home`` and nothing else of this machine's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PT_")}
-    return {**kept, "PT_HOME": str(home), "PT_MLFLOW_URI": "off", **variables}
+    return {**kept, "PT_HOME": str(home), "PT_MLFLOW_URI": "off", "PT_WARM": "off", **variables}
 
 
 def command(home: Path, *arguments: str, text: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
