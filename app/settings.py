@@ -71,7 +71,7 @@ class Settings:
             port=_whole_number(said, "PT_PORT", DEFAULT_PORT, 0, 65535),
             devices=_devices(said.get("PT_DEVICES") or "auto"),
             slots=_whole_number(said, "PT_SLOTS", 1, 1, 1024),
-            warm=_switch(said, "PT_WARM", "on"),
+            warm=_one_of(said, "PT_WARM", "on", ("on", "off")) == "on",
             mlflow_uri=None if mlflow == "off" else mlflow,
             disk_floor_bytes=_whole_number(said, "PT_DISK_FLOOR_MIB", 256, 0, 1 << 30) << 20,
             allowed_hosts=(*LOOPBACK_HOSTS, *_names(said.get("PT_ALLOWED_HOSTS", ""))),
@@ -144,13 +144,6 @@ def _whole_number(said: Mapping[str, str], name: str, default: int, low: int, hi
     if not text.isdecimal() or not low <= int(text) <= high:
         raise ValueError(f"{name}={text!r}: expected a whole number from {low} to {high}")
     return int(text)
-
-
-def _switch(said: Mapping[str, str], name: str, default: Literal["on", "off"]) -> bool:
-    text = said.get(name) or default
-    if text not in ("on", "off"):
-        raise ValueError(f"{name}={text!r}: expected on or off")
-    return text == "on"
 
 
 def _level(text: str) -> IsolationLevel:

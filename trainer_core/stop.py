@@ -1,5 +1,6 @@
 """Asked to stop: SIGTERM sets a flag that the run looks at between two steps."""
 
+import os
 import signal
 from pathlib import Path
 from types import FrameType
@@ -14,8 +15,11 @@ class Stop:
         self.requested = False
 
     def listen(self) -> None:
-        """Take SIGTERM as a request to stop at the next step. Only in the main thread of a worker process."""
+        """Take SIGTERM as a request to stop at the next step. Only in the main thread of a worker process.
+
+        Processes that the user's code forks end by it, as whoever forked them expects (``multiprocessing.Pool`` does)."""
         signal.signal(signal.SIGTERM, self._on_signal)
+        os.register_at_fork(after_in_child=_listen_no_more)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.requested = True
@@ -32,3 +36,7 @@ class Stop:
     def reason(cls, attempt_folder: Path) -> StopReason:
         """Why the service asked; ``cancelled`` when it left no order (a person sent the signal)."""
         return cls.order(attempt_folder) or "cancelled"
+
+
+def _listen_no_more() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
