@@ -43,6 +43,12 @@ class CheckpointConfig(Document):
     mode: Annotated[Literal["min", "max"] | None, Field(description="Absent: min for losses and errors, else max.")] = (
         None
     )
+    async_save: Annotated[
+        bool,
+        Field(
+            description="Training goes on while a checkpoint is written, from a copy of the state in host memory; false, and where there is no room for the copy: it waits for the disk."
+        ),
+    ] = True
     resume_from: Annotated[
         str | None,
         Field(

@@ -65,6 +65,7 @@ _OF_A_NETWORK = (
     "/trainingConfig/profiler",
     "/trainingConfig/recovery",
     "/checkpointConfig/saveEverySteps",
+    "/checkpointConfig/asyncSave",
     "/resources/threads",
 )
 

@@ -158,7 +158,10 @@ class CheckpointSaved(EventData):
     bytes: int
     sha256: Annotated[str, Field(description="SHA-256 of the checkpoint's manifest.")]
     is_best: bool = False
-    seconds: Annotated[float | None, Field(ge=0, description="For which training stood still.")] = None
+    seconds: Annotated[float | None, Field(ge=0, description="From the state that it holds until it was on disk.")] = (
+        None
+    )
+    stall_seconds: Annotated[float | None, Field(ge=0, description="Of these, for which training stood still.")] = None
 
 
 class Alert(EventData):

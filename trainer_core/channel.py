@@ -78,8 +78,9 @@ class FileChannel(Channel):
         text = json.dumps(line, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
         with self._lock:
             _write_whole(self._file, text.encode("utf-8", "replace"))
-            if data.event_type in _SYNCED:
-                os.fsync(self._file)
+        if data.event_type in _SYNCED:
+            # Whoever speaks meanwhile need not wait for the disk.
+            os.fsync(self._file)
 
     def close(self) -> None:
         """Make what was said durable, and say how many log lines were not."""

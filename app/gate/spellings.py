@@ -74,6 +74,7 @@ _KEYS: dict[Path, str] = {
     ("checkpointConfig", "saveDir"): "savepath outputdir checkpointdir outdir savefolder ckptdir outputpath",
     ("checkpointConfig", "saveEvery"): "savefrequency saveeveryepochs saveinterval checkpointevery",
     ("checkpointConfig", "saveEverySteps"): "savesteps",
+    ("checkpointConfig", "asyncSave"): "async asynccheckpointing asynccheckpoint enableasynccheckpointing",
     ("checkpointConfig", "keepLast"): "savetotallimit maxtokeep",
     ("checkpointConfig", "resumeFrom"): "resume resumefromcheckpoint checkpoint checkpointpath resumepath",
     ("modelConfig", "className"): "modelclass modelname",

@@ -33,9 +33,9 @@ class Spent:
             self.start_up += max(0.0, passed.total_seconds())
             self._started = None
         elif event.type == CheckpointSaved.event_type:
-            seconds = float(event.data.get("seconds") or 0.0)
-            self.checkpoints += seconds
-            self.in_epochs += seconds if event.data.get("kind") == "step" else 0.0
+            stalled = float(event.data.get("stallSeconds") or 0.0)
+            self.checkpoints += stalled
+            self.in_epochs += stalled if event.data.get("kind") == "step" else 0.0
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from trainer_core.failure import Failure
 
 
 def test_the_order_of_events(bench):
-    run = bench.train(trainingConfig={"epochs": 2, "reportEverySeconds": 3600})
+    run = bench.train(trainingConfig={"epochs": 2, "reportEverySeconds": 3600}, checkpointConfig={"asyncSave": False})
     kinds = [data.event_type for data in run.said if not isinstance(data, Alert)]
     epoch = ["epoch.started", "epoch.completed", "checkpoint.saved"]
     assert kinds == ["run.resolved", "data.loaded", "model.loaded", *epoch, *epoch, "run.finalizing"]

@@ -32,6 +32,23 @@ class Snapshot:
     about: dict[str, str] = field(default_factory=dict)
     path: Path | None = None
 
+    def packed(self) -> "PackedSnapshot":
+        """As its files have it. Raises Failure ``model_invalid`` for a sparse tensor."""
+        values = (self.model, _by_name(self.optimizer), self.state, self.random)
+        packers = {part: Packer() for part in _PARTS}
+        trees = {part: packers[part].pack(value) for part, value in zip(_PARTS, values, strict=True)}
+        return PackedSnapshot(trees, {part: packer.tensors for part, packer in packers.items()}, self.about)
+
+
+@dataclass(frozen=True)
+class PackedSnapshot:
+    """A snapshot as its files have it: ``trees`` are the JSON of each part, of which nothing changes any more, and ``tensors``
+    those of each part by key, still where they are."""
+
+    trees: dict[str, Any]
+    tensors: dict[str, dict[str, Tensor]]
+    about: dict[str, str]
+
     @property
     def versions(self) -> dict[str, str]:
         """What wrote it."""
@@ -39,14 +56,13 @@ class Snapshot:
 
     def write(self, folder: Path) -> dict[str, FileRecord]:
         """Write the files into ``folder``, each synced; returns their sizes and hashes. Raises OSError."""
-        values = (self.model, _by_name(self.optimizer), self.state, self.random)
         files = {}
-        for part, value in zip(_PARTS, values, strict=True):
-            packer = Packer()
-            text = json.dumps(packer.pack(value), ensure_ascii=True, allow_nan=False, indent=1)
+        for part, tree in self.trees.items():
+            # Without an indent: that is written in C, and a tenth of the time in which no other thread may run.
+            text = json.dumps(tree, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
             files[f"{part}.json"] = write_hashed(folder / f"{part}.json", [text.encode()])
-            if packer.tensors:
-                files[f"{part}.safetensors"] = write_tensors(folder / f"{part}.safetensors", packer.tensors)
+            if self.tensors[part]:
+                files[f"{part}.safetensors"] = write_tensors(folder / f"{part}.safetensors", self.tensors[part])
         return files
 
 

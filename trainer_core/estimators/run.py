@@ -143,7 +143,8 @@ class Run:
         self.saved_epoch = self.epoch
         self.latest_path = saved.path
         self.best_path = saved.path if is_best else self.best_path
-        self.channel.emit(saved.model_copy(update={"seconds": time.monotonic() - began}))
+        seconds = time.monotonic() - began
+        self.channel.emit(saved.model_copy(update={"seconds": seconds, "stall_seconds": seconds}))
         return saved
 
     def state(self, is_best: bool) -> dict[str, Any]:

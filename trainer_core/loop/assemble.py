@@ -44,6 +44,7 @@ from trainer_core.loop.sources import build_source
 from trainer_core.loop.statistics import Statistics
 from trainer_core.loop.trainer import Trainer
 from trainer_core.loop.tuning.tuning import RATE, settled_learning_rate, tune
+from trainer_core.loop.writing import build_writing
 from trainer_core.monitors.watch import watch_network
 
 
@@ -169,7 +170,8 @@ class Assembly:
 
     @cached_property
     def saving(self) -> Saving:
-        return Saving(self._run_state(), self._folder(), self.request.checkpoint_config, self.around.channel)
+        config = self.request.checkpoint_config
+        return Saving(self._run_state(), self._folder(), config, build_writing(config.async_save), self.around.channel)
 
     @cached_property
     def refusals(self) -> Refusals:

@@ -22,7 +22,12 @@ def memory_limit(device: torch.device) -> int:
     """Bytes: all that the device has or, on a CPU, what this process has and could still get."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    return memory_in_use(device) + int(min(free_memory(), _free_in_group()))
+    return memory_in_use(device) + free_host_memory()
+
+
+def free_host_memory() -> int:
+    """Bytes of main memory that this process could still get."""
+    return int(min(free_memory(), _free_in_group()))
 
 
 def peak_of_device(device: torch.device) -> dict[str, int]:

@@ -1,29 +1,40 @@
 """When a run's checkpoints are written, and which of them are the best and the latest."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from schemas.checkpointing import CheckpointConfig
+from schemas.events import CheckpointSaved
 from trainer_core.channel import Channel
-from trainer_core.checkpoints.checkpoint_folder import CheckpointFolder, find_checkpoint
+from trainer_core.checkpoints.checkpoint_folder import CheckpointFolder, Parts, find_checkpoint
 from trainer_core.checkpoints.manifest import Kind, read_manifest
 from trainer_core.checkpoints.snapshot import Snapshot
 from trainer_core.loop.position import Position
 from trainer_core.loop.run_state import RunState
+from trainer_core.loop.writing import Writing
 
 
 class Saving:
-    """Writes the state of a run into ``folder``, which only the first rank has; the others give what is theirs.
+    """Has the state of a run written into ``folder``, which only the first rank has; the others give what is theirs.
 
-    ``best_path`` is the best checkpoint so far, that of a run before a resume included.
+    ``latest_path`` is the newest checkpoint and ``best_path`` the best one so far, those of a run before a resume included:
+    of a checkpoint that is being written only after a ``wait``.
     """
 
     def __init__(
-        self, run_state: RunState, folder: CheckpointFolder | None, config: CheckpointConfig, channel: Channel
+        self,
+        run_state: RunState,
+        folder: CheckpointFolder | None,
+        config: CheckpointConfig,
+        writing: Writing,
+        channel: Channel,
     ) -> None:
         self._run_state = run_state
         self._folder = folder
         self._config = config
+        self._writing = writing
         self._channel = channel
         self.best_path: str | None = None
         self.latest_path: str | None = None
@@ -43,15 +54,38 @@ class Saving:
         return every is not None and position.step % every == 0
 
     def save(self, kind: Kind, position: Position, is_best: bool = False) -> None:
-        """Write a checkpoint and say so. All ranks take part. Raises OSError when the disk is full."""
+        """Have a checkpoint of the state now written, and said when it is on disk; the one before it is on disk by then. All
+        ranks take part. Raises OSError when the disk is full, be it here or at the next ``look`` or ``wait``."""
         began = time.monotonic()
+        self.wait()
         snapshot = self._run_state.capture(None if is_best else self.best_path)
         if self._folder is None:
             return
-        saved = self._folder.save(snapshot, kind=kind, epoch=position.number, step=position.step, is_best=is_best)
+        save = partial(self._folder.save, kind=kind, epoch=position.number, step=position.step, is_best=is_best)
+        self._writing.begin(snapshot.packed(), partial(self._write, save, began))
+
+    def _write(
+        self, save: Callable[[Parts], CheckpointSaved], began: float, parts: Parts, went_on: float | None
+    ) -> None:
+        """Write ``parts``, perhaps in another thread, while training, which stopped when it ``began``, ``went_on``."""
+        saved = save(parts)
+        ended = time.monotonic()
+        seconds = {"seconds": ended - began, "stall_seconds": (ended if went_on is None else went_on) - began}
+        self._channel.emit(saved.model_copy(update=seconds))
         self.latest_path = saved.path
-        self.best_path = saved.path if is_best else self.best_path
-        self._channel.emit(saved.model_copy(update={"seconds": time.monotonic() - began}))
+        self.best_path = saved.path if saved.is_best else self.best_path
+
+    def look(self) -> None:
+        """Raise OSError where a checkpoint could not be written since the last look."""
+        self._writing.look()
+
+    def wait(self) -> None:
+        """Wait until the last checkpoint is on disk, and has been said. Raises OSError where it could not be written."""
+        self._writing.wait()
+
+    def close(self) -> None:
+        """Wait for it, and let it fail: the run ends for another reason."""
+        self._writing.close()
 
     def capture(self) -> Snapshot:
         """The state now, as the next checkpoint would hold it; later steps change it. All ranks take part."""

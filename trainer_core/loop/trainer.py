@@ -86,6 +86,7 @@ class Trainer:
                 state = self.epoch()
             except Refused as refused:
                 self.refusals.go_back(refused)
+        self.saving.wait()
         if state != "stopped":
             seconds = time.monotonic() - began
             self.channel.emit(
@@ -149,6 +150,7 @@ class Trainer:
         if self.reporting.observe(taken, self.position):
             self.refusals.look()
             self.reporting.say(taken, self.position)
+        self.saving.look()
         if self.saving.due_in_epoch(self.position):
             self.save("step")
         return stop
@@ -217,12 +219,13 @@ class Trainer:
         return state
 
     def save(self, kind: Kind, is_best: bool = False) -> None:
-        """Write a checkpoint of weights that are known to be sound."""
+        """Have a checkpoint written of weights that are known to be sound."""
         self.refusals.look()
         self.saving.save(kind, self.position, is_best)
 
     def close(self) -> None:
-        """End what was started to fetch data, and to look at the steps."""
+        """End what was started to write checkpoints, to look at the steps, and to fetch data."""
+        self.saving.close()
         self.profiling.close()
         self.batches.close()
         self.evaluation.close()

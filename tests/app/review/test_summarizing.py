@@ -80,7 +80,9 @@ def test_the_start_and_the_checkpoints_of_every_attempt_count():
         return spent
 
     def saved(kind: str, seconds: float) -> CheckpointSaved:
-        return CheckpointSaved(path="/c", kind=kind, epoch=1, step=1, bytes=1, sha256="", seconds=seconds)
+        return CheckpointSaved(
+            path="/c", kind=kind, epoch=1, step=1, bytes=1, sha256="", seconds=9 * seconds, stall_seconds=seconds
+        )
 
     started, epoch = (
         JobStarted(pid=1, engine="native", devices=[], versions={}),

@@ -54,7 +54,7 @@ def snapshot(seed: int = 0) -> Snapshot:
 
 
 def save(folder: CheckpointFolder, epoch: int, is_best: bool = False, seed: int = 0) -> Path:
-    saved = folder.save(snapshot(seed), kind="epoch", epoch=epoch, step=10 * epoch, is_best=is_best)
+    saved = folder.save(snapshot(seed).packed(), kind="epoch", epoch=epoch, step=10 * epoch, is_best=is_best)
     return Path(saved.path)
 
 
@@ -94,7 +94,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_everything_comes_back_bit_for_bit(tmp_path: Path) -> None:
     written = snapshot()
-    saved = CheckpointFolder(tmp_path, 2).save(written, kind="epoch", epoch=3, step=30, is_best=True)
+    saved = CheckpointFolder(tmp_path, 2).save(written.packed(), kind="epoch", epoch=3, step=30, is_best=True)
     read = load_snapshot(Path(saved.path))
     for part in ("model", "optimizer", "state", "random"):
         assert_same(getattr(written, part), getattr(read, part))
@@ -108,7 +108,7 @@ def test_everything_comes_back_bit_for_bit(tmp_path: Path) -> None:
 def test_a_resumed_run_takes_the_same_steps(tmp_path: Path, optimizer: str) -> None:
     model, over = trained(1, optimizer)
     written = Snapshot(model.state_dict(), over.state_dict(), {}, [randomness.capture(CPU)])
-    path = Path(CheckpointFolder(tmp_path, 1).save(written, kind="step", epoch=1, step=1, is_best=False).path)
+    path = Path(CheckpointFolder(tmp_path, 1).save(written.packed(), kind="step", epoch=1, step=1, is_best=False).path)
     for _ in range(3):
         step(model, over)
     resumed, again = trained(2, optimizer)
@@ -129,7 +129,7 @@ def test_every_type_and_layout_of_tensors_survives(tmp_path: Path) -> None:
     model |= {"scalar": torch.tensor(2.5), "empty": torch.zeros(0, 4), "nan": torch.tensor([float("nan"), -0.0])}
     model |= {"transposed": table.transpose(0, 2), "tied": table, "tied.too": table, "a/b": torch.ones(1)}
     written = Snapshot(model, {"state": {}, "param_groups": []}, {"a": {"b": (1, None, [True, float("nan")])}}, [])
-    path = Path(CheckpointFolder(tmp_path, 1).save(written, kind="final", epoch=1, step=1, is_best=False).path)
+    path = Path(CheckpointFolder(tmp_path, 1).save(written.packed(), kind="final", epoch=1, step=1, is_best=False).path)
     read = load_snapshot(path)
     assert_same(model, read.model)
     assert read.model["tied"] is read.model["tied.too"]
@@ -140,7 +140,7 @@ def test_every_type_and_layout_of_tensors_survives(tmp_path: Path) -> None:
 def test_a_view_with_gaps_keeps_its_values(tmp_path: Path) -> None:
     table = torch.arange(12.0).reshape(3, 4)
     written = Snapshot({"part": table[:, 1:3], "row": table[0].expand(3, 4)}, {}, {}, [])
-    path = Path(CheckpointFolder(tmp_path, 1).save(written, kind="final", epoch=1, step=1, is_best=False).path)
+    path = Path(CheckpointFolder(tmp_path, 1).save(written.packed(), kind="final", epoch=1, step=1, is_best=False).path)
     for name, tensor in load_snapshot(path).model.items():
         assert torch.equal(tensor, written.model[name])
 
@@ -149,7 +149,7 @@ def test_names_with_slashes_do_not_collide(tmp_path: Path) -> None:
     state = {"a": {"b": torch.tensor(1)}, "a/b": torch.tensor(2)}
     path = Path(
         CheckpointFolder(tmp_path, 1)
-        .save(Snapshot({}, {}, state, []), kind="final", epoch=1, step=1, is_best=False)
+        .save(Snapshot({}, {}, state, []).packed(), kind="final", epoch=1, step=1, is_best=False)
         .path
     )
     assert_same(state, load_snapshot(path).state)
@@ -165,7 +165,11 @@ def test_others_can_read_the_tensors_and_nothing_is_pickled(whole: Path) -> None
 def test_a_sparse_tensor_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="'links' cannot be kept"):
         CheckpointFolder(tmp_path, 1).save(
-            Snapshot({"links": torch.eye(3).to_sparse()}, {}, {}, []), kind="final", epoch=1, step=1, is_best=False
+            Snapshot({"links": torch.eye(3).to_sparse()}, {}, {}, []).packed(),
+            kind="final",
+            epoch=1,
+            step=1,
+            is_best=False,
         )
 
 
@@ -336,7 +340,7 @@ def test_a_process_killed_while_it_saves_leaves_a_whole_checkpoint(tmp_path: Pat
             folder = CheckpointFolder(tmp_path, 2)
             for epoch in range(1, 1000):
                 os.write(writing, b".")
-                folder.save(written, kind="epoch", epoch=epoch % 3, step=epoch, is_best=epoch % 4 == 0)
+                folder.save(written.packed(), kind="epoch", epoch=epoch % 3, step=epoch, is_best=epoch % 4 == 0)
             os._exit(1)
         os.close(writing)
         while os.read(reading, 1) and len(list(tmp_path.glob("epoch-*"))) < 2:
@@ -358,7 +362,7 @@ def test_a_checkpoint_is_not_removed_before_its_successor_is_in_place(tmp_path: 
     written = snapshot(1)
     child = os.fork()
     if child == 0:
-        CheckpointFolder(tmp_path, 1).save(written, kind="epoch", epoch=1, step=10, is_best=False)
+        CheckpointFolder(tmp_path, 1).save(written.packed(), kind="epoch", epoch=1, step=10, is_best=False)
         os._exit(0)
     # Killed when the old folder is half removed, or (the watcher may be late) a little after.
     while len(list(tmp_path.glob("epoch-0001*/extra-*"))) > 2000:

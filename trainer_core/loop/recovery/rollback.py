@@ -62,7 +62,9 @@ class Rollback:
                 self._beginning = _copied(snapshot)
 
     def target(self) -> Snapshot | None:
-        """The last good state; None when there is none. All ranks ask together. Raises Failure ``checkpoint_corrupt``."""
+        """The last good state; None when there is none. All ranks ask together. Raises Failure ``checkpoint_corrupt``, and
+        OSError where the last checkpoint could not be written."""
+        self._saving.wait()
         path = self._ranks.gather(self._saving.latest_path)[0]
         if path is not None:
             self._beginning = None
