@@ -13,11 +13,10 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 from sklearn.datasets import load_breast_cancer, load_digits
 
-from app.store.interface import JobRow
 from app.supervision.payload import check, fold
 from schemas.assignment import Assignment, Outcome
-from schemas.job import Progress
 from schemas.result import TrainingError
+from tests.app.rows import ROW
 from trainer_core.channel import Channel
 from trainer_core.checkpoints.checkpoint_folder import newest
 from trainer_core.stop import Stop
@@ -200,25 +199,3 @@ def test_what_the_data_decide_is_filled_in(workspace: Workspace):
         "value": {"args": {"in_features": 30, "num_classes": 2}},
     }
     assert workspace.outcome(table, model, modelConfig=patch.value).state == "succeeded"
-
-
-ROW = JobRow(
-    job_id="job_1",
-    state="running",
-    reason_code=None,
-    reason_message=None,
-    request={"modelPath": "net.py", "dataConfig": {"trainPath": "data"}, "trainingConfig": {}},
-    input_sha256="a" * 64,
-    model_sha256="b" * 64,
-    git_commit=None,
-    engine="native",
-    labels={},
-    devices=1,
-    created_at="2026-01-02T03:04:00.000Z",
-    started_at=None,
-    finished_at=None,
-    attempt=1,
-    last_seq=0,
-    progress=Progress(),
-    payload=None,
-)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from app.store.interface import JobRow
 from app.supervision.payload import check, fold
 from app.supervision.verdict import Remains, judge, training_error
 from schemas.assignment import Outcome, StopOrder
@@ -25,30 +24,9 @@ from schemas.events import (
     RunTuned,
     Step,
 )
-from schemas.job import Progress
 from schemas.result import Artifact, EpochRow, JobPayload
-from tests.app.scene import request
+from tests.app.rows import ROW
 
-ROW = JobRow(
-    job_id="job_1",
-    state="running",
-    reason_code=None,
-    reason_message=None,
-    request=request(trainingConfig={"seed": 7}),
-    input_sha256="a" * 64,
-    model_sha256="b" * 64,
-    git_commit="c0ffee",
-    engine="native",
-    labels={},
-    devices=1,
-    created_at="2026-01-02T03:04:00.000Z",
-    started_at=None,
-    finished_at=None,
-    attempt=1,
-    last_seq=0,
-    progress=Progress(),
-    payload=None,
-)
 SUCCEEDED = Outcome(state="succeeded")
 
 
