@@ -11,6 +11,7 @@ from app.http import documentation, error_handlers
 from app.http.authentication import HostGuard, OpenGuard, TokenGuard, read_or_make_token, require_safe_bind
 from app.http.manifest import DESCRIPTION, product_version
 from app.http.openapi import Api
+from app.http.rate_limits import Failures, RateGuard
 from app.http.routes import events, health, jobs, skill, tokens
 from app.http.routes import metrics as metrics_route
 from app.http.scopes import require_scope
@@ -61,8 +62,10 @@ def create_app(settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> F
         app.include_router(routes.router, dependencies=[Depends(require_scope)])
     error_handlers.install(app)
     app.state.tokens = Tokens(store.tokens, read_or_make_token(settings.home))
+    if settings.requests_per_minute:
+        app.add_middleware(RateGuard, settings=settings)
     if settings.auth:
-        app.add_middleware(TokenGuard, tokens=app.state.tokens)
+        app.add_middleware(TokenGuard, tokens=app.state.tokens, failures=Failures())
     else:
         app.add_middleware(OpenGuard)
     app.add_middleware(HostGuard, allowed=settings.allowed_hosts)

@@ -43,6 +43,8 @@ PROBLEMS: dict[str, ProblemEntry] = {
     "input_invalid": ProblemEntry(422, "The input is not valid", False, "modify_and_retry"),
     "parameter_invalid": ProblemEntry(422, "A parameter is not valid", False, "modify_and_retry"),
     "idempotency_conflict": ProblemEntry(422, "The idempotency key was used before", False, "modify_and_retry"),
+    "rate_limited": ProblemEntry(429, "Too many requests", True, "retry_unchanged"),
+    "too_many_open": ProblemEntry(429, "Too many requests at a time", True, "retry_unchanged"),
     "queue_full": ProblemEntry(429, "The queue is full", True, "retry_unchanged"),
     "internal": ProblemEntry(500, "The service failed", True, "ask_owner"),
     "disk_full": ProblemEntry(503, "The job cannot be stored", True, "ask_owner"),

@@ -45,6 +45,8 @@ class Settings:
     body_seconds: float = 30.0
     send_seconds: float = 30.0
     max_queued_jobs: int = 10_000
+    requests_per_minute: int = 6000
+    max_open_requests: int = 2000
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
     isolation: IsolationLevel = "guarded"
     readable: tuple[Path, ...] = ()
@@ -57,8 +59,8 @@ class Settings:
         ``PT_SLOTS`` (jobs at once on the CPU; a GPU has one), ``PT_WARM`` (workers on the CPU are forked from a process that
         has torch loaded), ``PT_MLFLOW_URI`` (``off`` for no MLflow), ``PT_DISK_FLOOR_MIB`` (kept free),
         ``PT_ALLOWED_HOSTS`` (names beside loopback), ``PT_GUARD`` (the least isolation of a worker), ``PT_READABLE``
-        (what a guarded worker may read beside the workspace, separated by colons), ``PT_LOG_FORMAT``, ``PT_LOG_LEVEL``, and
-        these by ``overrides``, under the same names.
+        (what a guarded worker may read beside the workspace, separated by colons), ``PT_LOG_FORMAT``, ``PT_LOG_LEVEL``,
+        ``PT_RATE_LIMIT`` (requests a minute with one token; 0 for no limit), and these by ``overrides``, under the same names.
         Raises ValueError naming a variable that is wrong."""
         said = {**os.environ, **overrides}
         home = Path(said.get("PT_HOME") or user_data_path("pytorch-trainer", appauthor=False)).expanduser().resolve()
@@ -75,6 +77,7 @@ class Settings:
             mlflow_uri=None if mlflow == "off" else mlflow,
             disk_floor_bytes=_whole_number(said, "PT_DISK_FLOOR_MIB", 256, 0, 1 << 30) << 20,
             allowed_hosts=(*LOOPBACK_HOSTS, *_names(said.get("PT_ALLOWED_HOSTS", ""))),
+            requests_per_minute=_whole_number(said, "PT_RATE_LIMIT", 6000, 0, 1_000_000),
             isolation=_level(said.get("PT_GUARD") or "guarded"),
             readable=tuple(_folders(said.get("PT_READABLE", ""))),
             log_format=cast(LogFormat, _one_of(said, "PT_LOG_FORMAT", "text", get_args(LogFormat))),

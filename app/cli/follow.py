@@ -13,6 +13,8 @@ Answer = TypeVar("Answer")
 # Connect again: given the seconds since the service was last heard, a client, or Unreachable.
 Connect = Callable[[float], Client]
 
+# What is refused for a moment, and not for what it is.
+_COMES_AGAIN = ("rate_limited", "too_many_open")
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 DEFAULT_PATIENCE_SECONDS = 60.0
@@ -35,6 +37,10 @@ class Line:
                 answer = question(self.client)
             except Lost as lost:
                 self.mend(lost)
+            except Refusal as refusal:
+                if refusal.problem.get("code") not in _COMES_AGAIN:
+                    raise
+                self.mend(refusal)
             else:
                 self.heard()
                 return answer
@@ -85,6 +91,6 @@ class Follower:
             except Unreachable as lost:
                 self._line.mend(lost)
             except Refusal as refusal:
-                if refusal.problem.get("status") != 503:
+                if refusal.problem.get("status") != 503 and refusal.problem.get("code") not in _COMES_AGAIN:
                     raise
                 self._line.mend(refusal)

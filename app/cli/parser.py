@@ -22,6 +22,7 @@ environment:
   PT_TOKEN      its token (default: read from PT_HOME)
   PT_HOST, PT_PORT, PT_DEVICES, PT_SLOTS, PT_MLFLOW_URI   see: pytorch-trainer serve --help
   PT_WARM            on: workers are forked from a process that has torch loaded, and train at once (default on)
+  PT_RATE_LIMIT      requests a minute with one token, 0 for no limit (default 6000)
   PT_DISK_FLOOR_MIB  free space below which nothing new is begun (default 256)
   PT_LOG_FORMAT, PT_LOG_LEVEL  text or json; debug, info, warning or error (default text, info)
   PT_ALLOWED_HOSTS   names beside loopback that clients may call the service by (default: none)

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.exchange import current
 from app.http import documentation
+from app.http.rate_limits import Failures
 from app.problems import Refusal
 from app.settings import LOOPBACK_HOSTS, TOKEN_FILE, Settings
 from app.tokens import ANYONE, Grant, Tokens
@@ -88,17 +89,19 @@ def _netloc(origin: str) -> str | None:
 class TokenGuard:
     """Asks for ``Authorization: Bearer TOKEN`` on every path but the open ones, and notes in the scope what it grants."""
 
-    def __init__(self, app: ASGIApp, tokens: Tokens) -> None:
+    def __init__(self, app: ASGIApp, tokens: Tokens, failures: Failures) -> None:
         self._app = app
         self._tokens = tokens
+        self._failures = failures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 401."""
+        """Pass the request on, or answer 401; 429 to whoever has earned too many of these."""
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             try:
                 grant = self._grant(Headers(scope=scope).get("authorization", ""))
             except Refusal as refused:
-                await refused.response()(scope, receive, send)
+                counted = self._failures.counted(scope["client"], refused)
+                await counted.response()(scope, receive, send)
                 return
             scope["grant"] = grant
             if (exchange := current()) is not None:

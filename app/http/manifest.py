@@ -52,6 +52,8 @@ def limits_of(settings: Settings) -> dict[str, Any]:
         "maxDepth": MAX_DEPTH,
         "maxQueuedJobs": settings.max_queued_jobs,
         "maxDevices": device_limit(settings),
+        "requestsPerMinute": settings.requests_per_minute,
+        "openRequests": settings.max_open_requests,
         "defaultInvokeWaitSeconds": DEFAULT_WAIT,
         "longestInvokeWaitSeconds": LONGEST_PREFERRED_WAIT,
         "longestJobWaitSeconds": LONGEST_WAIT,

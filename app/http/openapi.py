@@ -64,12 +64,12 @@ def _guarded(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _say_scope(operation: dict[str, Any]) -> None:
-    """Which scope the operation needs, for people and, as OpenAPI 3.1 has it, as a role of the bearer; and its 403."""
+    """Which scope the operation needs, for people and, as OpenAPI 3.1 has it, as a role of the bearer; and the refusals that each may meet."""
     scope = needed(operation["operationId"])
     operation["security"] = [{"HTTPBearer": [scope]}]
     operation["description"] = f"{operation['description']}\n\nNeeds the scope `{scope}`."
     refused = operation["responses"]["401"]
-    operation["responses"] |= {"403": refused}
+    operation["responses"] |= {"403": refused, "429": refused}
 
 
 def _contract() -> dict[str, Schema]:

@@ -80,7 +80,9 @@ def listening(folder: Path, command: Sequence[str] = STAND_IN, **changes: Any) -
     workspace = folder / "workspace"
     if not workspace.exists():
         make_workspace(workspace)
-    settings = Settings(**{"home": folder / "home", "workspace": workspace, "port": 0, **changes})
+    settings = Settings(
+        **{"home": folder / "home", "workspace": workspace, "port": 0, "requests_per_minute": 0, **changes}
+    )
     ready = threading.Event()
     with Instance(settings.home) as instance:
         server = Server(create_app(settings, command), settings, instance, lambda url: ready.set())
