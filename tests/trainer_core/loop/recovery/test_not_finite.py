@@ -1,10 +1,15 @@
 """What a run does about losses and gradients that are not finite: it leaves out, goes back, and ends, within its bounds."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from schemas.events import EpochCompleted, EpochStarted, RecoveryMade, RunRestored, Step
+from schemas.events import EVENT_DATA, EpochCompleted, EpochStarted, RecoveryMade, RunRestored, Step
+from tests.trainer_core.conftest import Run
 from trainer_core.channel import Channel
+from trainer_core.engines.native import train
 from trainer_core.failure import Failure
 from trainer_core.loop.assemble import assemble
 from trainer_core.loop.finite import DeviceGate
@@ -188,3 +193,50 @@ def test_bad_samples_are_left_out_and_no_rate_is_lowered_for_them(poisoned):
         bench.train("many", dataConfig=IN_ORDER, trainingConfig={"recovery": {"maxSkips": 1}})
     assert "went back" not in caught.value.error.message
     assert caught.value.error.fix is None
+
+
+def test_two_ranks_agree_to_leave_out_to_go_back_and_to_give_up(poisoned):
+    """What is not finite stands in the second rank's share alone. All that follows is that of one process: which batches, what is
+    said of them, the curve, the failure, and the weights of every checkpoint."""
+    bench = poisoned(26, 36, 46)
+    changes = {
+        "dataConfig": IN_ORDER,
+        "modelConfig": {"args": {"dropout": 0.0}},
+        "trainingConfig": {"epochs": 5, "recovery": {"maxSkips": 4, "maxRollbacks": 1}},
+        "checkpointConfig": {"keepLast": 9},
+    }
+    alone, channel = Run([], bench.folder / "runs" / "alone"), Channel()
+    with pytest.raises(Failure) as expected:
+        bench.train("alone", channel=channel, **changes)
+    alone.said = channel.said
+    assignment = bench.assignment("two", ("cpu", "cpu"), **changes)
+    with pytest.raises(Failure) as caught:
+        train(assignment, Channel(), Stop())
+    given, wanted = caught.value.error.to_json(), expected.value.error.to_json()
+    assert given.pop("untrusted").endswith("[25, 26, 27, 28, 29]"), "it is looked for in passes of half the size"
+    assert wanted.pop("untrusted").endswith("[20, 21, 22, 23, 24, 25, 26, 27, 28, 29]")
+    assert given == wanted
+    assert given["code"] == "diverged"
+    lines = (Path(assignment.attempt_folder) / "events.jsonl").read_text().splitlines()
+    events = [EVENT_DATA[line["type"]].model_validate(line["data"]) for line in map(json.loads, lines)]
+    two = Run(events, Path(assignment.run_folder))
+    assert actions(two) == actions(alone)
+    assert {action for action, *_ in actions(two)} == {"batch_left_out", "rolled_back"}
+    for made, other in zip(two.of(RecoveryMade), alone.of(RecoveryMade), strict=True):
+        assert set(made.evidence["samples"]) <= set(other.evidence["samples"])
+        assert (made.before, made.after, made.reason) == (other.before, other.after, other.reason)
+    assert [row.epoch for row in two.of(EpochCompleted)] == [row.epoch for row in alone.of(EpochCompleted)]
+    for row, other in zip(two.of(EpochCompleted), alone.of(EpochCompleted), strict=True):
+        assert row.train_loss == pytest.approx(other.train_loss, abs=1e-6)
+        assert row.val_loss == pytest.approx(other.val_loss, abs=1e-6)
+        assert row.learning_rate == other.learning_rate
+    (back,), (other,) = two.of(RunRestored), alone.of(RunRestored)
+    assert [row.train_loss for row in back.history] == [two.of(EpochCompleted)[0].train_loss]
+    assert (back.epoch, back.step) == (other.epoch, other.step)
+    saved = sorted(path.name for path in two.run_folder.glob("epoch-*"))
+    assert saved == sorted(path.name for path in alone.run_folder.glob("epoch-*"))
+    for checkpoint in saved:
+        weights = two.weights(checkpoint)
+        for name, tensor in alone.weights(checkpoint).items():
+            if not name.startswith("0."):
+                assert np.abs(tensor - weights[name]).max() <= 1e-6, (checkpoint, name)
