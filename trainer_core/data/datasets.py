@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from schemas.losses import Task
 from schemas.request import TrainingRequest
 from schemas.result import Place
 from trainer_core.data.arrays import NamedArrays, data_from_arrays, ignored_class, number_classes
+from trainer_core.data.draws import Draws
 from trainer_core.data.samples import Data, Indices, Part
 from trainer_core.data.split import hold_out
 from trainer_core.data.targets import check_class_count, count_classes
@@ -29,12 +30,14 @@ _IN_MEMORY = Idle("/dataConfig/numWorkers", "build_dataset of the model file ret
 
 @dataclass(frozen=True)
 class DatasetSamples:
-    """A data set of the model file. What its code raises is ``data_invalid``, with the line in the user's file."""
+    """A data set of the model file. What its code raises is ``data_invalid``, with the line in the user's file. What its items
+    draw is by ``draws``."""
 
     dataset: Any
     collate: Callable[[list[Any]], Any]
     path: Path
     length: int
+    draws: Draws = field(default_factory=Draws, compare=False)
 
     def __len__(self) -> int:
         return self.length
@@ -44,7 +47,10 @@ class DatasetSamples:
         with running(self.path, "data_invalid", "reading samples of build_dataset"):
             places = [int(index) for index in indices]
             several = getattr(self.dataset, "__getitems__", None)
-            items = several(places) if several is not None else [self.dataset[index] for index in places]
+            if several is not None:
+                items = self.draws.read_together(several, places)
+            else:
+                items = self.draws.read(self.dataset.__getitem__, places)
             batch = self.collate(list(items))
         if not isinstance(batch, Sequence) or isinstance(batch, str) or len(batch) != 2:
             message = f"A batch of {self.path.name} is a {type(batch).__name__}; a pair (inputs, targets) was expected."

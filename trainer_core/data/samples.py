@@ -15,7 +15,8 @@ Arrays = tuple[NDArray, NDArray]
 
 
 class Samples(Protocol):
-    """Samples by index. A pure function of the index: taking one twice, or elsewhere, gives the same.
+    """Samples by index. A pure function of the index, and inside ``drawing`` of seed and epoch as well: taking one twice, or
+    elsewhere, gives the same.
 
     Inputs are float32, or int64 for token ids, with the samples along the first axis; targets are int64 class
     numbers for classification, float32 for binary and regression. A data set of the model file gives what its

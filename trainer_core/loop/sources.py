@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from schemas.result import Place
+from trainer_core.data.draws import drawing
 from trainer_core.data.samples import Arrays, Indices, Samples
 from trainer_core.failure import Failure
 from trainer_core.loop.trees import as_tensors
@@ -76,7 +77,7 @@ class Streamed:
         # from the generator of dropout, or a resume in mid-epoch would change the masks.
         self._generator = torch.Generator()
         self._loader: DataLoader | None = DataLoader(
-            _Taken(samples),
+            _Taken(samples, seed),
             batch_sampler=self._parts,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -87,7 +88,7 @@ class Streamed:
 
     def fetch(self, parts: Sequence[Indices], epoch: int) -> Iterator[tuple[Any, Any]]:
         assert self._loader is not None
-        self._parts.parts = parts
+        self._parts.parts, self._parts.epoch = parts, epoch
         self._generator.manual_seed(self._seed + epoch)
         with telling_lost_loaders():
             for part in self._loader:
@@ -116,19 +117,28 @@ def telling_lost_loaders() -> Iterator[None]:
         ) from error
 
 
+class _Asked(NamedTuple):
+    """A part, and the epoch that it is for: loader processes outlive epochs."""
+
+    indices: Indices
+    epoch: int
+
+
 class _Taken(Dataset):
     """The samples as torch's loader asks for them: a whole part at once."""
 
-    def __init__(self, samples: Samples) -> None:
+    def __init__(self, samples: Samples, seed: int) -> None:
         self._samples = samples
+        self._seed = seed
 
     def __len__(self) -> int:
         return len(self._samples)
 
-    def __getitems__(self, indices: Indices) -> tuple[Any, Any] | Failure:
+    def __getitems__(self, asked: _Asked) -> tuple[Any, Any] | Failure:
         # Raised in a loader's process, a failure would come back as a RuntimeError of its text.
         try:
-            return self._samples.take(indices)
+            with drawing(self._seed, asked.epoch):
+                return self._samples.take(asked.indices)
         except Failure as failure:
             return failure
 
@@ -138,9 +148,10 @@ class _Parts(Sampler):
 
     def __init__(self) -> None:
         self.parts: Sequence[Indices] = ()
+        self.epoch = 0
 
-    def __iter__(self) -> Iterator[Indices]:
-        return iter(self.parts)
+    def __iter__(self) -> Iterator[_Asked]:
+        return (_Asked(part, self.epoch) for part in self.parts)
 
     def __len__(self) -> int:
         return len(self.parts)

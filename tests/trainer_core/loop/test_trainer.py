@@ -231,6 +231,53 @@ def test_data_that_are_streamed_train_as_those_in_memory(bench):
             assert np.array_equal(tensor, in_memory.weights()[name])
 
 
+AUGMENTED = """
+
+import random
+
+import numpy as np
+import torch
+
+
+class Augmented:
+    def __init__(self, path):
+        rows = np.load(path)
+        self.x, self.y = rows["x"], rows["y"]
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, index):
+        noise = torch.randn(6).numpy() * np.float32(np.random.rand() + random.random())
+        return self.x[index] + noise, self.y[index]
+
+
+def build_dataset(path, split):
+    return Augmented(path)
+"""
+
+
+def test_loader_processes_change_no_bit_of_a_run_with_augmentation(bench, stopping_channel):
+    """0, 1 and 4 of them, and a stop in mid-epoch: what a sample draws depends on seed, epoch and index alone. Dropout draws from
+    the same generators."""
+    bench.write_model((bench.folder / "model.py").read_text() + AUGMENTED)
+    changes = {"modelConfig": {"args": {"dropout": 0.3}}, "trainingConfig": {"epochs": 2, "reportEverySeconds": 0}}
+    runs = [bench.train(f"{count}", dataConfig={"numWorkers": count}, **changes) for count in (0, 1, 4)]
+    stop = Stop()
+    channel = stopping_channel(stop, "step", 6)
+    stopped = bench.train("stopped", stop=stop, channel=channel, dataConfig={"numWorkers": 1}, **changes)
+    assert stopped.of(CheckpointSaved)[-1].step == 7
+    goes_on = {"resumeFrom": str(stopped.run_folder)}
+    runs.append(bench.train("resumed", dataConfig={"numWorkers": 2}, checkpointConfig=goes_on, **changes))
+    curve = [(row.train_loss, row.val_loss) for row in runs[0].of(EpochCompleted)]
+    assert len({loss for loss, _ in curve}) == 2
+    for run in runs[1:]:
+        rows = [(row.train_loss, row.val_loss) for row in run.of(EpochCompleted)]
+        assert rows == curve[-len(rows) :]
+        for name, tensor in run.weights().items():
+            assert np.array_equal(tensor, runs[0].weights()[name]), name
+
+
 def test_epochs_say_how_many_steps_they_have(bench):
     started = bench.train(trainingConfig={"epochs": 2, "gradientAccumulation": 2}).of(EpochStarted)
     assert [(item.epoch, item.epochs, item.steps) for item in started] == [(1, 2, 3), (2, 2, 3)]

@@ -10,6 +10,7 @@ from schemas.events import RecoveryMade
 from schemas.recovery import Action, RecoveryPolicy
 from trainer_core.channel import Channel, finite
 from trainer_core.checkpoints.snapshot import Snapshot
+from trainer_core.data.draws import drawing
 from trainer_core.failure import Failure
 from trainer_core.loop.batches import Order
 from trainer_core.loop.divergence import Examiner, Finding, diverged
@@ -77,7 +78,9 @@ class Refusals:
 
     def _examine(self, batch: int) -> Finding:
         (indices,) = self.order.batches(self.position.epoch, batch, batch + 1)
-        return self.examiner.examine(indices)
+        # What its samples draw, they draw once more.
+        with drawing(self.order.seed, self.position.epoch):
+            return self.examiner.examine(indices)
 
     def _step(self, batch: int) -> int:
         """The optimizer step of batch number ``batch``, from 1."""
