@@ -21,6 +21,9 @@ OUTCOME_FILE = "outcome.json"
 LOCK_FILE = "lock"
 STOP_FILE = "stop.json"
 
+# Exit status of a worker whose disk had no room even for its outcome.
+DISK_FULL_STATUS = 112
+
 
 StopReason = Literal["paused", "stopped", "cancelled", "timeout"]
 # A later one takes the place of an earlier.

@@ -1,5 +1,7 @@
 """The one exception of the worker: a failure with a code, a place and the next move."""
 
+import errno
+
 from schemas.failures import FAILURES, FailureCode
 from schemas.problems import PatchOperation
 from schemas.result import Place, TrainingError
@@ -40,6 +42,11 @@ class Failure(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         return _restore, (self.error.model_dump_json(),)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether ``error`` says that a disk, or what of it this user may have, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _restore(document: str) -> Failure:

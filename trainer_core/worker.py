@@ -5,7 +5,6 @@ happened. The job's lock is inherited as an open file (held before this process 
 however it ends), so the service may restart meanwhile and find the job alive.
 """
 
-import errno
 import os
 import platform
 import signal
@@ -16,14 +15,22 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import cast
 
-from schemas.assignment import ASSIGNMENT_FILE, EVENTS_FILE, OUTCOME_FILE, Assignment, Outcome, StopReason
+from schemas.assignment import (
+    ASSIGNMENT_FILE,
+    DISK_FULL_STATUS,
+    EVENTS_FILE,
+    OUTCOME_FILE,
+    Assignment,
+    Outcome,
+    StopReason,
+)
 from schemas.engines import EngineName
 from schemas.events import JobStarted, Start
 from schemas.files import write_atomically
 from trainer_core import registry
 from trainer_core.channel import Channel, FileChannel
 from trainer_core.checkpoints.checkpoint_folder import complete_checkpoints
-from trainer_core.failure import Failure
+from trainer_core.failure import Failure, is_disk_full
 from trainer_core.guard.guard import confine
 from trainer_core.guard.paths import require_unmoved
 from trainer_core.leaving import leave
@@ -135,14 +142,24 @@ def _unforeseen(error: Exception) -> Failure:
     detail = traceback.format_exc()
     if isinstance(error, MemoryError):
         return Failure("out_of_memory", "The worker ran out of memory.", detail=detail)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Failure("disk_full", f"No space left on the disk of {error.filename or 'the run'}.", detail=detail)
+    if is_disk_full(error):
+        where = getattr(error, "filename", None) or "the run"
+        return Failure("disk_full", f"No space left on the disk of {where}.", detail=detail)
     return Failure("internal", f"The worker met an unexpected {type(error).__name__}.", detail=detail)
 
 
 def main(attempt_folder: Path, start: Start = "cold") -> int:
-    """Run the assignment found in ``attempt_folder``; exit status 0 whenever an outcome was written. ``start`` is how this
-    process came to be."""
+    """Run the assignment found in ``attempt_folder``; exit status 0 whenever an outcome was written, ``DISK_FULL_STATUS``
+    when there was no room for one. ``start`` is how this process came to be."""
+    try:
+        return _work(attempt_folder, start)
+    except OSError as error:
+        if is_disk_full(error):
+            return DISK_FULL_STATUS
+        raise
+
+
+def _work(attempt_folder: Path, start: Start) -> int:
     stop = Stop()
     stop.listen()
     # The warden held it back until somebody listens.

@@ -3,7 +3,7 @@
 import signal
 from dataclasses import dataclass
 
-from schemas.assignment import Outcome, StopOrder
+from schemas.assignment import DISK_FULL_STATUS, Outcome, StopOrder
 from schemas.failures import FAILURES, FailureCode
 from schemas.result import TrainingError
 from schemas.text import untrusted
@@ -48,6 +48,10 @@ def judge(remains: Remains) -> Outcome:
     if remains.ended is not None:
         code, message = remains.ended
         return Outcome(state="failed", error=training_error(code, message, remains.log_tail))
+    unasked = remains.stop is None or remains.stop.reason in ("paused", "stopped")
+    if remains.returncode == DISK_FULL_STATUS and unasked:
+        message = "The worker's disk was full: it could not even say so in its folder. What it had saved is kept."
+        return Outcome(state="failed", error=training_error("disk_full", message, remains.log_tail))
     if remains.stop is not None and remains.stop.reason == "paused":
         message = f"The worker was asked to pause and ended before it had saved: {_manner(remains)}"
         return Outcome(state="failed", error=training_error("worker_lost", message, remains.log_tail))

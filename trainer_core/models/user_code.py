@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.failures import FailureCode
 from schemas.result import Place
-from trainer_core.failure import Failure
+from trainer_core.failure import Failure, is_disk_full
 
 
 def user_place(exception: BaseException, path: Path) -> Place | None:
@@ -22,13 +22,15 @@ def user_place(exception: BaseException, path: Path) -> Place | None:
 @contextmanager
 def running(path: Path, code: FailureCode, doing: str) -> Iterator[None]:
     """Run code of the user's file at ``path``: what it raises, ``SystemExit`` and other exceptions that are no errors
-    included, is a ``Failure`` of ``code`` that says what we were ``doing``. A failure of our own, a want of memory, and a
-    person's Ctrl-C pass as they are."""
+    included, is a ``Failure`` of ``code`` that says what we were ``doing``. A failure of our own, a want of memory or of
+    room on the disk (for what it prints, too), and a person's Ctrl-C pass as they are."""
     try:
         yield
     except (Failure, MemoryError, KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
+        if is_disk_full(error):
+            raise
         place = user_place(error, path) or Place(path=str(path))
         where = f"line {place.line} of {path.name}" if place.line else path.name
         detail = "".join(traceback.format_exception(error))

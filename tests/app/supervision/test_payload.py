@@ -243,12 +243,26 @@ def remains(**changes: object) -> Remains:
             "worker_lost",
             "SIGKILL; the kernel's out-of-memory killer is a likely cause",
         ),
-        (remains(returncode=None), "failed", "worker_lost", "service was away"),
+        (remains(returncode=None), "failed", "worker_lost", "was away"),
         (remains(returncode=-40), "failed", "worker_lost", "signal 40"),
+        (remains(returncode=112), "failed", "disk_full", "disk was full"),
+        (remains(stop=StopOrder(reason="paused"), returncode=112), "failed", "disk_full", "disk was full"),
+        (remains(stop=StopOrder(reason="cancelled"), returncode=112), "cancelled", "cancelled", "cancelled"),
         (remains(stop=StopOrder(reason="cancelled"), returncode=-9), "cancelled", "cancelled", "cancelled"),
         (remains(stop=StopOrder(reason="timeout"), max_seconds=1.5), "failed", "timeout", "limits.maxSeconds (1.5 s)"),
     ],
-    ids=["exit code", "signal", "out of memory", "adopted", "unnamed signal", "cancel", "timeout"],
+    ids=[
+        "exit code",
+        "signal",
+        "out of memory",
+        "adopted",
+        "unnamed signal",
+        "disk full",
+        "disk full in a pause",
+        "disk full in a cancel",
+        "cancel",
+        "timeout",
+    ],
 )
 def test_a_worker_without_an_outcome_is_judged(found: Remains, state: str, code: str, words: str):
     outcome = judge(found)
