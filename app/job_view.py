@@ -1,10 +1,12 @@
 """A stored job as clients see it: one line, figures, and the call to make next."""
 
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
-from app.store.interface import JobRow
+from app.store.interface import DeliveryRow, JobRow
 from schemas.job import ALLOWED_ACTIONS, TERMINAL, JobView, Progress, Reason
 from schemas.problems import NextAction
+from schemas.webhooks import Delivery
 
 WAIT_SECONDS = 30
 
@@ -31,6 +33,23 @@ def view_of(row: JobRow, position: int | None) -> JobView:
     )
 
 
+def view_of_delivery(row: DeliveryRow) -> Delivery:
+    """A webhook as clients see it. The query of its URL may be a secret between who sent the request and the receiver."""
+    return Delivery(
+        delivery_id=row.delivery_id,
+        type=row.type,
+        seq=row.seq,
+        url=urlunsplit(urlsplit(row.url)._replace(query="", fragment="")),
+        state=row.state,
+        attempts=row.attempts,
+        created_at=row.created_at,
+        next_at=row.next_at,
+        finished_at=row.finished_at,
+        status=row.status,
+        error=row.error,
+    )
+
+
 def links_of(job_id: str) -> dict[str, str]:
     """Paths of everything about a job."""
     base = f"/v1/jobs/{job_id}"
@@ -38,7 +57,7 @@ def links_of(job_id: str) -> dict[str, str]:
         "self": base,
         **{
             name: f"{base}/{name}"
-            for name in ("events", "result", "logs", "pause", "resume", "stop", "cancel", "retry")
+            for name in ("events", "result", "logs", "deliveries", "pause", "resume", "stop", "cancel", "retry")
         },
     }
 

@@ -27,6 +27,7 @@ from app.store.interface import StoreUnavailable
 from app.store.sqlite import SqliteStore
 from app.supervision.supervisor import WORKER_COMMAND, Supervisor
 from app.tokens import Tokens
+from app.webhooks.assembling import make_deliverer, require_webhook
 
 
 def create_app(settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> FastAPI:
@@ -35,18 +36,23 @@ def create_app(settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> F
     Raises StoreUnavailable here and now, and not in the middle of the server's start, when there is no working store.
     """
     metrics = Metrics()
-    store = SqliteStore(settings.database, Observers([metrics, JobLog()]))
+    observers = Observers(metrics, JobLog())
+    store = SqliteStore(settings.database, observers)
+    deliverer = make_deliverer(settings, store)
+    observers.add(deliverer)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         followers = Followers()
         supervisor = Supervisor(settings, store, followers, command)
         app.state.service = Service(settings, store, supervisor, followers)
+        deliverer.start(followers.notify)
         await supervisor.start()
         try:
             yield
         finally:
             await supervisor.close()
+            await deliverer.close()
             store.close()
 
     app = Api(
@@ -80,6 +86,7 @@ def serve(settings: Settings, announce: Callable[[str], None] = lambda url: None
     """
     require_safe_bind(settings)
     require_workspace(settings)
+    require_webhook(settings)
     require_isolation(settings)
     hide_memory()
     with Instance(settings.home) as instance:

@@ -19,7 +19,7 @@ from app.free_space import shortage
 from app.gate.gate import Admitted, Depth, Gate
 from app.gate.spellings import closest
 from app.job_folder import make_job_folder, remove_job_folder
-from app.job_view import next_action_of, view_of
+from app.job_view import next_action_of, view_of, view_of_delivery
 from app.observing.snapshot import Snapshot
 from app.planning import plan_of
 from app.problems import Refusal
@@ -36,6 +36,7 @@ from schemas.events import Event, JobCompleted
 from schemas.job import ALLOWED_ACTIONS, TERMINAL, JobPage, JobState, JobView
 from schemas.plan import Plan
 from schemas.problems import NextAction, RequestError
+from schemas.webhooks import DeliveryPage
 
 Until = Literal["terminal", "state", "epoch"]
 Action = Literal["cancel", "stop", "pause", "resume"]
@@ -144,7 +145,8 @@ class Service:
     def _new_job(self, job_id: str, admitted: Admitted, key: str | None) -> NewJob:
         return NewJob(
             job_id=job_id,
-            request=admitted.request.given(),
+            # Without those who are told of it: the worker, which runs code of the user, and who reads the payload need not know.
+            request={key: value for key, value in admitted.request.given().items() if key != "notify"},
             input_sha256=_hash_of(admitted.input),
             engine=admitted.engine,
             labels=admitted.request.labels,
@@ -152,7 +154,18 @@ class Service:
             idempotency_key=key,
             model_sha256=hashlib.sha256(admitted.source.content).hexdigest(),
             git_commit=revision_of(self.settings.workspace),
+            notify=self._targets_of(admitted),
         )
+
+    def _targets_of(self, admitted: Admitted) -> list[dict[str, Any]]:
+        """Who is told of the job: whom it names, and whom the service does. Fixed from here on."""
+        named: list[dict[str, Any]] = [
+            {"url": target.url, "events": list(target.events)} for target in admitted.request.notify
+        ]
+        if self.settings.webhook_url is not None:
+            events = list(self.settings.webhook_events)
+            named.append({"url": self.settings.webhook_url, "events": events, "everyJob": True})
+        return named
 
     def _refuse_when_full(self) -> None:
         newest = self._store.list(states=("queued",), limit=1)
@@ -302,7 +315,15 @@ class Service:
             # The run's folder: its newest whole checkpoint, should the newest be damaged.
             checkpointing["resumeFrom"] = str(Path(saved).parent)
         document |= {"checkpointConfig": checkpointing} if checkpointing else {}
+        named = [dict(target) for target in row.notify if "everyJob" not in target]
+        document |= {"notify": named} if named else {}
         return self._seen(document, key) or self._store_job(self._gate.admit(document), key)
+
+    async def deliveries(self, job_id: str) -> DeliveryPage:
+        """The webhooks of a job, and how far each has come."""
+        await self.row(job_id)
+        rows = await asyncio.to_thread(self._store.deliveries.of_job, job_id)
+        return DeliveryPage(deliveries=[view_of_delivery(row) for row in rows])
 
     async def log(self, job_id: str, lines: int) -> LogTail:
         """The last ``lines`` of the newest attempt's log."""
@@ -314,11 +335,12 @@ class Service:
         return await asyncio.to_thread(self._snapshot, self._supervisor.devices(), self._followers.counts())
 
     def _snapshot(self, devices: Mapping[str, tuple[int, int]], followers: Mapping[str, int]) -> Snapshot:
-        jobs, active = None, None
+        jobs, active, webhooks = None, None, None
         with suppress(StoreUnavailable):
             jobs, active = self._store.counts(), self._store.active()
+            webhooks = self._store.deliveries.pending()
         free = disk_usage(self.settings.home).free
-        return Snapshot(jobs, active, devices, followers, free, self._closing)
+        return Snapshot(jobs, active, devices, followers, free, self._closing, webhooks)
 
     async def require_ready(self) -> None:
         """Raises Refusal (503), or StoreUnavailable, unless jobs would be accepted now."""

@@ -11,6 +11,7 @@ from typing import Literal, cast, get_args
 from platformdirs import user_data_path
 
 from schemas.isolation import LEVELS, IsolationLevel
+from schemas.webhooks import WebhookEvent
 
 DEFAULT_PORT = 8000
 TOKEN_FILE = "token"
@@ -52,6 +53,11 @@ class Settings:
     readable: tuple[Path, ...] = ()
     log_format: LogFormat = "text"
     log_level: LogLevel = "info"
+    webhook_hosts: tuple[str, ...] = ()
+    webhook_url: str | None = None
+    webhook_events: tuple[WebhookEvent, ...] = ("job.completed",)
+    webhook_first_wait_seconds: float = 5.0
+    webhook_seconds: float = 10.0
 
     @staticmethod
     def from_environment(overrides: Mapping[str, str] = MappingProxyType({})) -> "Settings":
@@ -60,7 +66,9 @@ class Settings:
         has torch loaded), ``PT_MLFLOW_URI`` (``off`` for no MLflow), ``PT_DISK_FLOOR_MIB`` (kept free),
         ``PT_ALLOWED_HOSTS`` (names beside loopback), ``PT_GUARD`` (the least isolation of a worker), ``PT_READABLE``
         (what a guarded worker may read beside the workspace, separated by colons), ``PT_LOG_FORMAT``, ``PT_LOG_LEVEL``,
-        ``PT_RATE_LIMIT`` (requests a minute with one token; 0 for no limit), and these by ``overrides``, under the same names.
+        ``PT_RATE_LIMIT`` (requests a minute with one token; 0 for no limit),
+        ``PT_WEBHOOK_URL``, ``PT_WEBHOOK_EVENTS``, ``PT_WEBHOOK_HOSTS`` (hosts that need be neither public nor https), and
+        these by ``overrides``, under the same names.
         Raises ValueError naming a variable that is wrong."""
         said = {**os.environ, **overrides}
         home = Path(said.get("PT_HOME") or user_data_path("pytorch-trainer", appauthor=False)).expanduser().resolve()
@@ -81,6 +89,9 @@ class Settings:
             isolation=_level(said.get("PT_GUARD") or "guarded"),
             readable=tuple(_folders(said.get("PT_READABLE", ""))),
             log_format=cast(LogFormat, _one_of(said, "PT_LOG_FORMAT", "text", get_args(LogFormat))),
+            webhook_hosts=_names(said.get("PT_WEBHOOK_HOSTS", "")),
+            webhook_url=said.get("PT_WEBHOOK_URL") or None,
+            webhook_events=tuple(_webhook_events(said.get("PT_WEBHOOK_EVENTS") or "job.completed")),
             log_level=cast(LogLevel, _one_of(said, "PT_LOG_LEVEL", "info", get_args(LogLevel))),
         )
 
@@ -93,6 +104,11 @@ class Settings:
     def token_file(self) -> Path:
         """The file with the token, readable by its owner alone."""
         return self.home / TOKEN_FILE
+
+    @property
+    def webhook_secret_file(self) -> Path:
+        """The file with the secret that webhooks are signed with, readable by its owner alone."""
+        return self.home / "webhook-secret"
 
     @property
     def jobs(self) -> Path:
@@ -170,6 +186,14 @@ def _one_of(said: Mapping[str, str], name: str, default: str, choices: Sequence[
     if text not in choices:
         raise ValueError(f"{name}={text!r}: expected one of {', '.join(choices)}")
     return text
+
+
+def _webhook_events(text: str) -> Iterator[WebhookEvent]:
+    for name in _names(text):
+        event = next((event for event in get_args(WebhookEvent) if event == name), None)
+        if event is None:
+            raise ValueError(f"PT_WEBHOOK_EVENTS={text!r}: expected some of {', '.join(get_args(WebhookEvent))}")
+        yield event
 
 
 def _names(text: str) -> tuple[str, ...]:

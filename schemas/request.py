@@ -12,6 +12,7 @@ from schemas.isolation import DEFAULT_PROCESSES, IsolationLevel
 from schemas.model import ModelConfig
 from schemas.tracking import TrackingConfig
 from schemas.training import TrainingConfig
+from schemas.webhooks import MAX_TARGETS, Target
 
 
 class Resources(Document):
@@ -119,6 +120,12 @@ class TrainingRequest(Document):
     tracking_config: TrackingConfig = Field(default_factory=TrackingConfig)
     limits: Limits = Field(default_factory=Limits)
     resources: Resources = Field(default_factory=Resources)
+    notify: Annotated[
+        list[Target],
+        Field(
+            max_length=MAX_TARGETS, description="Who is told of the job's events by a signed POST (docs/operating.md)."
+        ),
+    ] = Field(default_factory=list)
     labels: Annotated[
         dict[Annotated[str, Field(max_length=64)], Label],
         Field(max_length=64, description="Free-form labels, string to string; nothing reads them but people."),

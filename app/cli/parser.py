@@ -25,6 +25,8 @@ environment:
   PT_RATE_LIMIT      requests a minute with one token, 0 for no limit (default 6000)
   PT_DISK_FLOOR_MIB  free space below which nothing new is begun (default 256)
   PT_LOG_FORMAT, PT_LOG_LEVEL  text or json; debug, info, warning or error (default text, info)
+  PT_WEBHOOK_URL, PT_WEBHOOK_EVENTS  who is told of every job (default: nobody; job.completed)
+  PT_WEBHOOK_HOSTS   hosts a webhook may go to without TLS or a public address (default: none)
   PT_ALLOWED_HOSTS   names beside loopback that clients may call the service by (default: none)
 
 example: pytorch-trainer run request.json > payload.json"""
@@ -102,6 +104,10 @@ def _add_service_commands(add: Adder) -> None:
     serve.add_argument("--mlflow-uri", metavar="URI", help="MLflow store, or off (PT_MLFLOW_URI, default in the home)")
     serve.add_argument("--no-auth", action="store_true", help="ask for no token; only on a loopback address")
     _add_token_commands(add)
+    webhook = add(
+        "webhook", "webhooks:webhook", "print what webhooks are signed with", "pytorch-trainer webhook secret"
+    )
+    webhook.add_argument("what", choices=("secret",), help="the secret: whoever has it can sign as this service")
 
 
 _TOKEN_MORE = """\

@@ -13,6 +13,7 @@ from app.gate.choices import canonical_names, choice_errors, own_loss_errors
 from app.gate.envelope import unwrap
 from app.gate.model_source import ModelSource
 from app.gate.no_effect import no_effect_warnings
+from app.gate.notify import notify_errors
 from app.gate.patches import Path, apply, look, pointer, replace
 from app.gate.paths import Paths
 from app.gate.raw_json import MalformedJson, read_json
@@ -23,6 +24,7 @@ from app.gate.strategy_choices import gpu_errors
 from app.isolation import available, why_not
 from app.problems import Refusal
 from app.settings import Settings
+from app.webhooks.targets import Targets
 from schemas.data import FORMATS, DataFormat
 from schemas.engines import ENGINES, EngineName
 from schemas.isolation import LEVELS
@@ -66,6 +68,7 @@ class Gate:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._paths = Paths(settings)
+        self._targets = Targets(settings.webhook_hosts)
 
     def given(self, document: Any) -> dict[str, Any] | None:
         """The input in ``document``, unwrapped and without nulls, be it valid or not; None when there is none."""
@@ -109,6 +112,7 @@ class Gate:
         places = {error.pointer for error in devices}
         errors = [error for error in schema_errors(given) if error.pointer not in places]
         errors += [*choice_errors(given), *devices, *_isolation_errors(given)]
+        errors += notify_errors(given, self._targets, look=depth == "paths")
         errors += [] if _gpus(self._settings) else gpu_errors(given)
         errors = [*errors, *(paths.errors if paths else [])]
         if paths and paths.source and paths.source.has_loss and paths.engine == "native":

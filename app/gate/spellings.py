@@ -79,6 +79,7 @@ _KEYS: dict[Path, str] = {
     ("checkpointConfig", "resumeFrom"): "resume resumefromcheckpoint checkpoint checkpointpath resumepath",
     ("modelConfig", "className"): "modelclass modelname",
     ("modelConfig", "args"): "modelargs modelkwargs modelparams kwargs",
+    ("notify",): "callback callbacks callbackurl webhook webhooks webhookurl notification notifications",
     ("trackingConfig", "experiment"): "experimentname project",
     ("limits", "maxSeconds"): "timeout timeoutseconds maxtime maxduration timelimit",
 }

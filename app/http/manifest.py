@@ -23,6 +23,7 @@ from schemas.metrics import METRICS
 from schemas.optimizers import OPTIMIZERS
 from schemas.schedules import SCHEDULES
 from schemas.training import Precision
+from schemas.webhooks import WebhookEvent
 
 PATH = f"/v1/skills/{SKILL}"
 DESCRIPTION = (
@@ -92,6 +93,11 @@ def capabilities(settings: Settings) -> dict[str, Any]:
         "slots": settings.slots,
         "isolation": {"least": settings.isolation, "available": list(available())},
         "warmStart": settings.warm,
+        "webhooks": {
+            "events": list(get_args(WebhookEvent)),
+            "hosts": list(settings.webhook_hosts),
+            "everyJob": settings.webhook_url is not None,
+        },
         "tracking": {"mlflow": settings.mlflow_uri is not None},
         "optimizers": [
             _entry(entry) | {"learningRate": entry.learning_rate, "weightDecay": entry.weight_decay}

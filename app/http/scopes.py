@@ -18,6 +18,7 @@ NEEDED: dict[str, Scope] = {
     "get_job_result": "read",
     "get_job_events": "read",
     "get_job_logs": "read",
+    "get_job_deliveries": "read",
     # A plan looks at names and the model file of the workspace; a submission runs code.
     "plan_training": "submit",
     "invoke_skill": "submit",

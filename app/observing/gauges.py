@@ -34,6 +34,8 @@ def gauges(snapshot: Snapshot) -> Iterator[Metric]:
     followers = {(kind,): float(count) for kind, count in snapshot.followers.items()}
     yield _gauge("followers", "Clients that stream, or wait for, a job.", followers, "kind")
     yield _gauge("disk_free_bytes", "Free on the data folder's disk.", {(): snapshot.disk_free_bytes})
+    pending = {(): snapshot.webhooks_pending} if snapshot.webhooks_pending is not None else {}
+    yield _gauge("webhooks_pending", "Webhooks that are on their way.", pending)
     for name, what, figure in _OF_A_JOB:
         yield _gauge(name, what, _of_jobs(snapshot.active or (), figure), "job_id")
 

@@ -9,8 +9,12 @@ from schemas.events import Event
 class Observers:
     """Tells each of ``observers``, in their order."""
 
-    def __init__(self, observers: Sequence[Observer]) -> None:
-        self._observers = tuple(observers)
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = list(observers)
+
+    def add(self, observer: Observer) -> None:
+        """Tell this one, too, from now on."""
+        self._observers.append(observer)
 
     def told(self, row: JobRow, events: Sequence[Event]) -> None:
         """Pass on what was stored."""

@@ -18,3 +18,4 @@ class Snapshot:
     followers: Mapping[str, int] = field(default_factory=dict)
     disk_free_bytes: int = 0
     draining: bool = False
+    webhooks_pending: int | None = None

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from schemas.events import Event, EventData, WorkerLine
 from schemas.job import JobState, Progress
 from schemas.tokens import Scope
+from schemas.webhooks import DeliveryState
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class NewJob:
     idempotency_key: str | None
     model_sha256: str
     git_commit: str | None
+    notify: Sequence[Mapping[str, Any]] = ()
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,10 @@ class JobRow:
     progress: Progress
     payload: dict[str, Any] | None
     assigned: tuple[str, ...] = field(default=())
+    notify: tuple[Mapping[str, Any], ...] = ()
+    """Targets of webhooks: ``url`` and ``events`` of each, and ``everyJob`` where it is the service that names it."""
+    traceparent: str | None = None
+    """The request that the job came with, as W3C Trace Context spells it, when it was traced."""
     rests_until: str | None = None
 
 
@@ -100,6 +107,50 @@ class TokenStore(Protocol):
         """Note when a token was used; one that is gone is left alone."""
 
 
+@dataclass(frozen=True)
+class DeliveryRow:
+    """One event on its way to one URL."""
+
+    delivery_id: str
+    job_id: str
+    seq: int
+    type: str
+    url: str
+    state: DeliveryState
+    attempts: int
+    created_at: str
+    next_at: str | None
+    finished_at: str | None
+    status: int | None
+    error: str | None
+
+
+class DeliveryStore(Protocol):
+    """The outbox: what targets of jobs are to be told. It is filled in the transactions that store the events."""
+
+    def due(self, time: str, limit: int) -> Sequence[DeliveryRow]:
+        """Pending ones whose time has come at ``time``, the oldest first."""
+
+    def next_after(self, time: str) -> str | None:
+        """When the first of those is due that are not due at ``time``."""
+
+    def taken(self, delivery_id: str, status: int) -> None:
+        """The receiver has it."""
+
+    def later(self, delivery_id: str, status: int | None, error: str | None, seconds: float) -> None:
+        """An attempt was in vain; the next is in so many seconds."""
+
+    def given_up(self, row: DeliveryRow, status: int | None, error: str | None) -> int:
+        """The last attempt was in vain: this one has failed, and with it what else is pending, or will come, for the same
+        job and URL. How many these are now."""
+
+    def of_job(self, job_id: str) -> Sequence[DeliveryRow]:
+        """All of a job, by their events."""
+
+    def pending(self) -> int:
+        """How many are on their way."""
+
+
 class Observer(Protocol):
     """Whoever wants to know what the store has stored. Called after the commit, in the thread that wrote; quick, and
     never raises."""
@@ -127,6 +178,10 @@ class Store(Protocol):
     @property
     def tokens(self) -> TokenStore:
         """The tokens that are stored beside the jobs."""
+
+    @property
+    def deliveries(self) -> DeliveryStore:
+        """The outbox."""
 
     def accept(self, job: NewJob) -> tuple[JobRow, bool]:
         """Store a job as queued with its event 0. With a key seen before and the same input: that job, and False.

@@ -4,9 +4,9 @@
 
 -- name: insert_job
 INSERT INTO job (job_id, state, request, input_sha256, model_sha256, git_commit, engine, labels, devices,
-                 idempotency_key, created_at)
+                 idempotency_key, created_at, notify, traceparent)
 VALUES (:job_id, :state, :request, :input_sha256, :model_sha256, :git_commit, :engine, :labels, :devices,
-        :idempotency_key, :created_at);
+        :idempotency_key, :created_at, :notify, :traceparent);
 
 -- name: claim
 UPDATE job

@@ -28,6 +28,8 @@ def job_values(job: NewJob, created_at: str) -> dict[str, Any]:
         "devices": job.devices,
         "idempotency_key": job.idempotency_key,
         "created_at": created_at,
+        "notify": to_text(list(job.notify)),
+        "traceparent": job.traceparent,
     }
 
 
@@ -54,6 +56,8 @@ def job_of(row: sqlite3.Row) -> JobRow:
         payload=None if row["payload"] is None else json.loads(row["payload"]),
         assigned=tuple(json.loads(row["assigned"])),
         rests_until=row["rests_until"],
+        notify=tuple(json.loads(row["notify"])),
+        traceparent=row["traceparent"],
     )
 
 

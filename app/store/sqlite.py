@@ -8,6 +8,7 @@ from typing import Any, get_args
 from app.clock import now
 from app.store.bounds import within_bounds
 from app.store.database import Database, Writer
+from app.store.deliveries import SqliteDeliveries, put
 from app.store.interface import IllegalTransition, JobRow, KeyConflict, NewJob, Observer
 from app.store.lines import typed_line
 from app.store.progress import advance
@@ -32,6 +33,7 @@ class SqliteStore:
     def __init__(self, path: Path, observer: Observer | None = None) -> None:
         self._database = Database(path, observer)
         self.tokens = SqliteTokens(self._database)
+        self.deliveries = SqliteDeliveries(self._database)
 
     def accept(self, job: NewJob) -> tuple[JobRow, bool]:
         """Store a job as queued with its event 0, or find the one that came with the same key."""
@@ -274,4 +276,5 @@ def _write(connection: Writer, row: JobRow, events: Sequence[Event], progress: P
         "progress": to_text((progress or row.progress).to_json()),
     }
     connection.execute(_SQL["record_news"], news)
+    put(connection, row, events)
     connection.news.append((row, list(events)))

@@ -7,12 +7,13 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from app.http.negotiation import choose
 from app.http.routes.common import LARGEST_SEQ, Services, bearer, problems
-from app.http.routes.examples import EVENT
+from app.http.routes.examples import DELIVERIES, EVENT
 from app.http.routes.jobs import JobId
 from app.http.streams import NDJSON, SSE, Stream, lines, server_sent
 from app.service import Service
 from app.worker_log import MAX_LINES
 from schemas.job import TERMINAL
+from schemas.webhooks import DeliveryPage
 
 router = APIRouter(tags=["events"], dependencies=[Security(bearer)])
 
@@ -69,6 +70,25 @@ async def _page(service: Service, job_id: str, after: int, limit: int) -> JSONRe
         "complete": row.state in TERMINAL and row.last_seq <= seen,
     }
     return JSONResponse(document)
+
+
+@router.get(
+    "/v1/jobs/{job_id}/deliveries",
+    operation_id="get_job_deliveries",
+    summary="The webhooks of a job",
+    response_model=None,
+    responses={
+        200: {
+            "model": DeliveryPage,
+            "description": "Each event that a target is told of, and how far it has come.",
+            "content": {"application/json": {"example": DELIVERIES}},
+        },
+        **problems(401, 404),
+    },
+)
+async def get_job_deliveries(service: Services, job_id: JobId) -> JSONResponse:
+    """Oldest first; at most 1,000."""
+    return JSONResponse((await service.deliveries(job_id)).to_json())
 
 
 @router.get(

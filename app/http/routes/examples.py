@@ -102,3 +102,20 @@ TOKEN: dict[str, Any] = {
     "expiresAt": "2026-12-21T03:42:37.599Z",
     "token": "ptt_Yb3kQ0…",
 }
+
+DELIVERIES: dict[str, Any] = {
+    "deliveries": [
+        {
+            "deliveryId": "msg_01M8HK3YT8RA1FGW4F9RDHQ7VN",
+            "type": "job.completed",
+            "seq": 21,
+            "url": "https://example.com/hooks/training",
+            "state": "pending",
+            "attempts": 1,
+            "createdAt": "2026-11-21T03:42:45.599Z",
+            "nextAt": "2026-11-21T03:42:50.904Z",
+            "status": 503,
+            "error": "Answered 503.",
+        }
+    ]
+}

@@ -1,0 +1,22 @@
+"""The parts of webhooks, put together for a service."""
+
+from app.settings import Settings
+from app.store.interface import Store
+from app.webhooks.deliverer import Deliverer
+from app.webhooks.secret import read_or_make_secret
+from app.webhooks.sending import Sender
+from app.webhooks.targets import Targets
+
+
+def make_deliverer(settings: Settings, store: Store) -> Deliverer:
+    """A deliverer that is not started yet. Raises ValueError when the file of the secret holds something else."""
+    secret = read_or_make_secret(settings.webhook_secret_file)
+    sender = Sender(Targets(settings.webhook_hosts), settings.webhook_seconds)
+    return Deliverer(store, sender, secret, settings.webhook_first_wait_seconds)
+
+
+def require_webhook(settings: Settings) -> None:
+    """Raises ValueError for a ``PT_WEBHOOK_URL`` to which nothing would be sent; the URL may be a secret and is not quoted."""
+    flaw = None if settings.webhook_url is None else Targets(settings.webhook_hosts).flaw(settings.webhook_url)
+    if flaw is not None:
+        raise ValueError(f"PT_WEBHOOK_URL: nothing is sent there: {flaw}.")
