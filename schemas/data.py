@@ -90,6 +90,14 @@ class DataConfig(Document):
             description="Samples per forward pass over all devices together; absent: 32, or fewer for a large model. One optimizer step sees batchSize x gradientAccumulation samples.",
         ),
     ] = None
+    micro_batch_size: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=1_000_000,
+            description="Samples that one device takes at a time, at most; absent: its share of batchSize. Memory and speed depend on it, and not the result (but for batch normalisation).",
+        ),
+    ] = None
     num_workers: Annotated[
         int | None,
         Field(

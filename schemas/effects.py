@@ -85,7 +85,8 @@ def _of_others(request: Request, format: DataFormat | None) -> Iterator[Idle]:
         yield from (Idle(pointer, "dataConfig.valPath has the validation data") for pointer in SPLIT)
     yield from _of_one_device(request)
     if _look(request, "/trainingConfig/fastDevRun") is True:
-        yield Idle("/trainingConfig/learningRateFinder", "trainingConfig.fastDevRun takes one step")
+        for name in ("learningRateFinder", "batchSizeFinder"):
+            yield Idle(f"/trainingConfig/{name}", "trainingConfig.fastDevRun takes one step")
     if _look(request, "/trainingConfig/gradientClipping") == 0:
         yield Idle("/trainingConfig/clipBy", "trainingConfig.gradientClipping 0 switches clipping off")
     if holds(request, "/trainingConfig/precision"):

@@ -13,6 +13,7 @@ RecommendationCode = Literal[
     "lower_learning_rate",
     "raise_learning_rate",
     "use_found_learning_rate",
+    "use_found_micro_batch",
     "stop_early",
     "more_weight_decay",
     "train_longer",

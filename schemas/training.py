@@ -12,7 +12,7 @@ from schemas.nodes import Rendezvous
 from schemas.parameter_groups import NamePattern, ParameterGroup
 from schemas.profiling import Profiler
 from schemas.recovery import RecoveryPolicy
-from schemas.tuning import LearningRateFinder
+from schemas.tuning import BatchSizeFinder, LearningRateFinder
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -103,6 +103,12 @@ class TrainingConfig(Document):
     gradient_accumulation: Annotated[
         int, Field(ge=1, le=100000, description="Forward passes per optimizer step; exact.")
     ] = 1
+    batch_size_finder: Annotated[
+        bool | BatchSizeFinder,
+        Field(
+            description="Looks for the largest dataConfig.microBatchSize before the training: true, or an object with options."
+        ),
+    ] = False
     task: Annotated[
         Task | None,
         Field(description="Absent: classification for class folders, text or integer targets, else regression."),
@@ -221,6 +227,13 @@ class TrainingConfig(Document):
         if isinstance(self.learning_rate_finder, LearningRateFinder):
             return self.learning_rate_finder
         return LearningRateFinder() if self.learning_rate_finder else None
+
+    @property
+    def size_search(self) -> BatchSizeFinder | None:
+        """``batchSizeFinder`` with all options; None when it is off."""
+        if isinstance(self.batch_size_finder, BatchSizeFinder):
+            return self.batch_size_finder
+        return BatchSizeFinder() if self.batch_size_finder else None
 
     @property
     def profiled(self) -> Profiler | None:

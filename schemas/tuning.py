@@ -29,6 +29,23 @@ class LearningRateFinder(Document):
     ] = 4.0
 
 
+class BatchSizeFinder(Document):
+    """Looks, before the training, for the number of samples that a device takes at a time (``dataConfig.microBatchSize``), by
+    passes and steps of growing size, all of them undone. One optimizer step sees batchSize x gradientAccumulation samples as
+    before, in fewer passes or in more."""
+
+    action: Annotated[
+        Literal["use", "suggest"], Field(description="use: train with the size found; suggest: only say it.")
+    ] = "use"
+    by: Annotated[
+        Literal["memory", "throughput"],
+        Field(
+            description="memory: the largest size that fits, up to a whole optimizer batch; throughput: the one beyond which samples per second no longer grow."
+        ),
+    ] = "memory"
+    steps_per_trial: Annotated[int, Field(ge=2, le=20, description="How often each size is tried.")] = 3
+
+
 class TuningEntry(Document):
     """One setting that was found out by trying. What was done for it is undone."""
 

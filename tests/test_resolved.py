@@ -134,6 +134,7 @@ def _cases() -> dict[str, dict[str, Any]]:
         "focal": {"loss": "focal", "lossArgs": {"alpha": [1, 2, 3], "gamma": None}},
         "weighted": {"lossArgs": {"weight": [1, 1, 2]}},
         "strategy ddp of one": {"strategy": "ddp"},
+        "size finder": {"batchSizeFinder": {"action": "use"}, "gradientAccumulation": 2},
         "rate finder": {"learningRateFinder": {"steps": 20}},
         "rate suggested": {"learningRateFinder": {"steps": 20, "action": "suggest"}, "profiler": True},
         "early stopping": {"earlyStopping": {"patience": 2}},
@@ -153,6 +154,7 @@ def _cases() -> dict[str, dict[str, Any]]:
         "validation data of its own": request_of(
             "plain", "three", {}, dataConfig={"valPath": "three.npz", "numWorkers": 0, "batchSize": 8}
         ),
+        "micro-batches": request_of("plain", "three", {}, dataConfig={"microBatchSize": 5}),
         "folder": request_of("plain", "three", {}, checkpointConfig={"saveDir": "runs", "monitor": "trainLoss"}),
         "nulls": {**request_of("plain", "three", {"optimizerArgs": {"eps": None}}), "labels": None, "limits": None},
         "one fit": request_of("forest", "three", {"optimizer": "SGD", "loss": "focal", "mixedPrecision": True}),

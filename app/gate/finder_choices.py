@@ -11,7 +11,12 @@ from schemas.tuning import LearningRateFinder
 _TRAINING = ("trainingConfig",)
 _RATE_FINDER: Path = (*_TRAINING, "learningRateFinder")
 # What other libraries spell "auto", by the finder that is meant.
-_FINDERS: dict[Path, Path] = {(*_TRAINING, "learningRate"): _RATE_FINDER}
+_SIZE_FINDER: Path = (*_TRAINING, "batchSizeFinder")
+_FINDERS: dict[Path, Path] = {
+    (*_TRAINING, "learningRate"): _RATE_FINDER,
+    ("dataConfig", "batchSize"): _SIZE_FINDER,
+    ("dataConfig", "microBatchSize"): _SIZE_FINDER,
+}
 
 
 def search_instead(document: dict[str, Any], path: Path) -> list[PatchOperation] | None:
@@ -23,11 +28,26 @@ def search_instead(document: dict[str, Any], path: Path) -> list[PatchOperation]
 
 
 def finder_errors(document: dict[str, Any]) -> Iterator[RequestError]:
-    """Bounds that leave nothing between them, and a schedule whose highest rate is said already."""
+    """Bounds that leave nothing between them, a schedule whose highest rate is said already, and strategies under which no
+    device can try sizes by itself."""
     wanted = look(document, _RATE_FINDER)
     if wanted is True or isinstance(wanted, dict):
         yield from _bounds(document)
         yield from _peak(document)
+    if look(document, _SIZE_FINDER, False) is not False:
+        yield from _together(document)
+
+
+def _together(document: dict[str, Any]) -> Iterator[RequestError]:
+    strategy = look(document, (*_TRAINING, "strategy"))
+    if strategy not in ("fsdp", "dp"):
+        return
+    why = "every pass takes all devices" if strategy == "fsdp" else "a pass is shared out over the devices"
+    message = (
+        f"{named(_SIZE_FINDER)} tries sizes on each device by itself, and strategy is {strategy}: {why}. Set "
+        "dataConfig.microBatchSize; where it does not fit it is halved."
+    )
+    yield wrong(_SIZE_FINDER, "conflict", message, got=look(document, _SIZE_FINDER), fix=[remove(_SIZE_FINDER)])
 
 
 def _bounds(document: dict[str, Any]) -> Iterator[RequestError]:

@@ -69,6 +69,11 @@ _KEYS: dict[Path, str] = {
     ("trainingConfig", "profiler"): "profile profiling torchprofiler",
     ("trainingConfig", "learningRateFinder"): "lrfinder lrfind findlr autolr autolrfind findlearningrate "
     "learningratefind rangetest lrrangetest learningratesearch",
+    (
+        "trainingConfig",
+        "batchSizeFinder",
+    ): "scalebatchsize autoscalebatchsize autobatchsize autofindbatchsize findbatchsize batchsizesearch batchfinder",
+    ("dataConfig", "microBatchSize"): "microbatch trainmicrobatchsizepergpu samplesperpass",
     ("trainingConfig", "learningRateFinder", "minLearningRate"): "minlr startlr",
     ("trainingConfig", "learningRateFinder", "maxLearningRate"): "endlr",
     ("checkpointConfig", "saveDir"): "savepath outputdir checkpointdir outdir savefolder ckptdir outputpath",
@@ -94,6 +99,7 @@ _SECTIONS: dict[Path, str] = {
     ("trainingConfig", "earlyStopping"): "earlystop",
     ("trainingConfig", "profiler"): "profile profiling torchprofiler",
     ("trainingConfig", "learningRateFinder"): "lrfinder lrfind rangetest lrrangetest",
+    ("trainingConfig", "batchSizeFinder"): "scalebatchsize autoscalebatchsize batchfinder",
 }
 
 

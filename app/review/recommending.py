@@ -11,6 +11,8 @@ from schemas.schedules import find_schedule
 from schemas.summary import Recommendation, RecommendationCode, Summary
 
 _RATE = "/trainingConfig/learningRate"
+_MICRO_BATCH = "/dataConfig/microBatchSize"
+_SIZE_FINDER = "/trainingConfig/batchSizeFinder"
 _RATE_FINDER = "/trainingConfig/learningRateFinder"
 _EPOCHS = "/trainingConfig/epochs"
 _STOPPING = "/trainingConfig/earlyStopping"
@@ -79,6 +81,19 @@ def _use_found_learning_rate(facts: Facts, summary: Summary | None) -> Recommend
     patch = [facts.change(_RATE, entry.found), *_peak(facts, factor)]
     patch += [PatchOperation(op="remove", path=_RATE_FINDER)] if searches else []
     return _made("use_found_learning_rate", reason, patch, learningRate=rate, found=entry.found)
+
+
+def _use_found_micro_batch(facts: Facts, summary: Summary | None) -> Recommendation | None:
+    """Where the finder was to suggest a size, and it is another than the run had."""
+    entry = next((entry for entry in facts.tuning if entry.setting == _MICRO_BATCH), None)
+    if entry is None or not isinstance(entry.found, int) or entry.found == entry.used:
+        return None
+    reason = (
+        f"The batch-size finder suggests {entry.found} samples at a time, and the run had {entry.used}. {entry.reason}"
+    )
+    patch = [facts.change(_MICRO_BATCH, entry.found)]
+    patch += [PatchOperation(op="remove", path=_SIZE_FINDER)] if facts.setting(_SIZE_FINDER) is not None else []
+    return _made("use_found_micro_batch", reason, patch, used=entry.used, found=entry.found)
 
 
 def _stop_early(facts: Facts, summary: Summary | None) -> Recommendation | None:
@@ -212,6 +227,7 @@ _RULES: tuple[Rule, ...] = (
     _lower_learning_rate,
     _raise_learning_rate,
     _use_found_learning_rate,
+    _use_found_micro_batch,
     _stop_early,
     _more_weight_decay,
     _train_longer,

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from schemas.events import Alert, ModelLoaded, RunResolved, RunTuned
+from trainer_core.loop.choices import MICRO_BATCH, RATE
 from trainer_core.loop.material import Material, Sizes, Surroundings
 from trainer_core.loop.optimizers import default_weight_decay
 from trainer_core.loop.preparing.compiling import Compilation
-from trainer_core.loop.schedules import Schedule
 from trainer_core.loop.strategies.synced_norm import sees_one_rank
-from trainer_core.loop.tuning.tuning import alerts_of, without_searches
+from trainer_core.loop.trainer import Trainer
+from trainer_core.loop.tuning.tuning import alerts_of, size_of, without_searches
 from trainer_core.resolved import Unsaid, fill_in, idle_alerts
 
 
@@ -17,18 +18,18 @@ def announce(
     around: Surroundings,
     material: Material,
     sizes: Sizes,
-    schedule: Schedule,
+    trainer: Trainer,
     learning_rate: float,
     compilation: Compilation,
     tuned: list[RunTuned],
 ) -> None:
     """Say what runs: the request with every choice filled in, the data, the model, and what was found out by trying."""
     model, channel = material.model, around.channel
-    choices, idle = _choices(around, material, sizes, schedule, learning_rate), material.data.idle
+    choices, idle = _choices(around, material, sizes, trainer, learning_rate), material.data.idle
     choices["/trainingConfig/compile"] = "on" if compilation.on else "off"
     resolved, chosen = fill_in(without_searches(around.request), choices, idle)
     channel.emit(RunResolved(resolved=resolved, chosen=chosen))
-    notices = (*material.data.warnings, *material.preparation.alerts, *compilation.alerts, *alerts_of(tuned))
+    notices = (*material.data.warnings, *material.preparation.alerts, *compilation.alerts, *alerts_of(tuned, trainer))
     for alert in (*idle_alerts(around.request, choices, idle), *notices, *_notices(around, material)):
         channel.emit(alert)
     channel.emit(material.data.described())
@@ -47,8 +48,20 @@ def announce(
         channel.emit(entry)
 
 
+def about(around: Surroundings, material: Material, sizes: Sizes, learning_rate: float) -> dict[str, str]:
+    """What the manifest of a checkpoint says of the run, before anything was found out by trying."""
+    return {
+        "model": material.name,
+        "modelSha256": material.model_file.sha256,
+        "jobId": around.assignment.job_id,
+        "threads": str(sizes.threads),
+        RATE: repr(learning_rate),
+        MICRO_BATCH: str(sizes.micro_batch),
+    }
+
+
 def _choices(
-    around: Surroundings, material: Material, sizes: Sizes, schedule: Schedule, learning_rate: float
+    around: Surroundings, material: Material, sizes: Sizes, trainer: Trainer, learning_rate: float
 ) -> dict[str, Any]:
     """What the request may have left open, by JSON pointer."""
     training = around.request.training_config
@@ -56,11 +69,12 @@ def _choices(
         "/engine": "native",
         "/dataConfig/batchSize": sizes.batch_size,
         "/dataConfig/evalBatchSize": sizes.eval_batch_size,
+        "/dataConfig/microBatchSize": size_of(around, trainer) or Unsaid(),
         "/dataConfig/numWorkers": sizes.workers,
         "/dataConfig/format": material.data.format,
         "/trainingConfig/learningRate": learning_rate,
         "/trainingConfig/weightDecay": default_weight_decay(training),
-        "/trainingConfig/warmupSteps": schedule.warmup_steps,
+        "/trainingConfig/warmupSteps": trainer.schedule.warmup_steps,
         "/trainingConfig/warmupRatio": Unsaid(),
         "/trainingConfig/precision": material.precision.name,
         "/trainingConfig/task": material.data.task,

@@ -1,9 +1,9 @@
 """From the request to the parts of the loop: the only place that constructs."""
 
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+
+from torch import nn
 
 from schemas.request import TrainingRequest
 from schemas.training import TrainingConfig
@@ -13,9 +13,10 @@ from trainer_core.epochs.curve import Curve
 from trainer_core.epochs.early_stopping import EarlyStop, build_early_stopping
 from trainer_core.failure import Failure
 from trainer_core.loop import randomness
-from trainer_core.loop.announcing import announce
+from trainer_core.loop.announcing import about, announce
 from trainer_core.loop.averaging import Averaging, build_averaging
 from trainer_core.loop.batches import Batches, Order
+from trainer_core.loop.choices import MICRO_BATCH, RATE
 from trainer_core.loop.clipping import build_clipping
 from trainer_core.loop.divergence import Examiner
 from trainer_core.loop.epoch_clock import EpochClock
@@ -39,11 +40,11 @@ from trainer_core.loop.reporting import Reporting
 from trainer_core.loop.resuming import resume
 from trainer_core.loop.run_state import RunState
 from trainer_core.loop.saving import Saving
-from trainer_core.loop.schedules import build_schedule
+from trainer_core.loop.schedules import build_schedule, watched_figure
 from trainer_core.loop.sources import build_source
 from trainer_core.loop.statistics import Statistics
 from trainer_core.loop.trainer import Trainer
-from trainer_core.loop.tuning.tuning import RATE, settled_learning_rate, tune
+from trainer_core.loop.tuning.tuning import settled_learning_rate, tune_rate, tune_size
 from trainer_core.loop.writing import build_writing
 from trainer_core.monitors.watch import watch_network
 
@@ -52,8 +53,11 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
     """Build every part, say what was chosen, and put the run where ``resumeFrom`` left it."""
     parts = Assembly(around, material, sizes)
     trainer = parts.trainer()
-    tuned = tune(trainer, around.request, parts.learning_rate, parts.train_with, around.channel)
-    announce(around, material, sizes, parts.schedule, parts.learning_rate, parts.compilation, tuned)
+    tuned = tune_size(around, trainer)
+    parts.about[MICRO_BATCH] = str(trainer.memory.size)
+    trainer.network = parts.network()
+    tuned += tune_rate(around, trainer, parts.learning_rate, parts.train_with)
+    announce(around, material, sizes, trainer, parts.learning_rate, parts.compilation, tuned)
     randomness.seed_everything(around.request.training_config.seed + around.ranks.index)
     if around.ranks.from_first(lambda: around.request.checkpoint_config.resume_from is not None):
         resume(around, trainer)
@@ -76,8 +80,8 @@ class Assembly:
         self.averaging = self._averaging()
         for model in self.averaging.models():
             around.ranks.prepare(model)
-        self.learning_rate = settled_learning_rate(around.request, material.parameters)
-        self.about = self._about()
+        self.learning_rate = settled_learning_rate(around, material.parameters)
+        self.about = about(around, material, sizes, self.learning_rate)
         self.optimizer = build_optimizer(material.model, self.training, self.learning_rate, around.device)
         self.gradients = around.ranks.adopt(self.optimizer)
         self.position = Position()
@@ -85,15 +89,15 @@ class Assembly:
         self.ledger = Ledger()
 
     def trainer(self) -> Trainer:
-        """The loop, with all of its parts."""
-        around, material, network = self.around, self.material, self.compilation.network
+        """The loop, with all of its parts, before anything is put around the model."""
+        around, material = self.around, self.material
         return Trainer(
             model=material.model,
-            network=around.ranks.wrap(network, self._uses_all),
+            network=material.model,
             device=around.device,
             optimizer=self.optimizer,
             schedule=self.schedule,
-            schedule_figure=self._schedule_figure(),
+            schedule_figure=watched_figure(self.training, self.best, self.validates),
             precision=material.precision,
             gradients=self.gradients,
             clipping=build_clipping(self.training),
@@ -118,6 +122,10 @@ class Assembly:
             channel=around.channel,
             stop=around.stop,
         )
+
+    def network(self) -> nn.Module:
+        """What is called in training."""
+        return self.around.ranks.wrap(self.compilation.network, self._uses_all)
 
     def train_with(self, learning_rate: float) -> None:
         """Take this rate, as if it had been asked for."""
@@ -207,7 +215,7 @@ class Assembly:
         size, shuffle = self.sizes.batch_size, self.request.data_config.shuffle
         order = Order(len(samples), size * training.gradient_accumulation, training.seed, shuffle)
         source = build_source(samples, self.around.device, self.sizes.workers, training.seed)
-        return Batches(source, order, self.around.ranks, size)
+        return Batches(source, order, self.around.ranks, size, self.sizes.micro_batch)
 
     def _averaging(self) -> Averaging:
         steps, forward = self.sizes.length.steps_per_epoch, self.material.forward
@@ -244,16 +252,6 @@ class Assembly:
             device=around.device,
             about=self.about,
         )
-
-    def _about(self) -> dict[str, str]:
-        """What a checkpoint's manifest says of the run."""
-        return {
-            "model": self.material.name,
-            "modelSha256": self.material.model_file.sha256,
-            "jobId": self.around.assignment.job_id,
-            "threads": str(self.sizes.threads),
-            RATE: repr(self.learning_rate),
-        }
 
     def _folder(self) -> CheckpointFolder | None:
         """Where checkpoints go; the first rank alone writes them."""
@@ -298,10 +296,3 @@ class Assembly:
     def _trial(self, size: int) -> Trial:
         samples = self.material.data.train
         return Trial(samples, self.material.forward, min(size, len(samples)), self.around.device)
-
-    def _schedule_figure(self) -> str:
-        """The figure that ReduceLROnPlateau watches: that of the best epoch where both mean the same way, else the loss."""
-        arguments: Mapping[str, Any] = self.training.scheduler_args
-        if arguments.get("mode", "min") == self.best.mode:
-            return self.best.monitor
-        return "valLoss" if self.validates else "trainLoss"

@@ -1,7 +1,7 @@
 """From samples to batches on the device: the order, and the cut into micro-batches."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -107,13 +107,16 @@ class OptimizerBatch:
 class Batches:
     """The optimizer batches of one rank, epoch by epoch."""
 
-    def __init__(self, source: Source, order: Order, ranks: Ranks, batch_size: int) -> None:
+    def __init__(
+        self, source: Source, order: Order, ranks: Ranks, batch_size: int, micro_size: int | None = None
+    ) -> None:
+        """``micro_size``: samples of a pass; absent: the rank's share of ``batch_size``."""
         self.order = order
-        self.micro_size = math.ceil(batch_size / ranks.world)
+        self.micro_size = micro_size or math.ceil(batch_size / ranks.world)
         self._source = source
         self._ranks = ranks
 
-    def of_epoch(self, epoch: int, start: int, stop: int) -> Iterator[OptimizerBatch]:
+    def of_epoch(self, epoch: int, start: int, stop: int) -> Generator[OptimizerBatch, None, None]:
         """Batches ``start`` to ``stop`` (excluded) of the epoch with index ``epoch``."""
         whole = self.order.batches(epoch, start, stop)
         shares = [self._ranks.share(indices) for indices in whole]

@@ -9,7 +9,7 @@ from trainer_core.loop.choices import choose_batch_size
 from trainer_core.loop.material import Material, Surroundings
 
 _QUICK = {"epochs": 1, "limit_train_batches": 1, "limit_val_batches": 1}
-_FINDERS = ("learning_rate_finder",)
+_FINDERS = ("learning_rate_finder", "batch_size_finder")
 
 
 def quickened(assignment: Assignment) -> Assignment:

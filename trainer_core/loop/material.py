@@ -22,7 +22,7 @@ from trainer_core.epochs.chosen_metrics import choose_metrics
 from trainer_core.failure import Failure
 from trainer_core.loop import randomness
 from trainer_core.loop.buffers import keeping_buffers
-from trainer_core.loop.choices import choose_batch_size, choose_workers
+from trainer_core.loop.choices import choose_batch_size, choose_micro_batch, choose_workers
 from trainer_core.loop.evaluation import evaluating
 from trainer_core.loop.forward import BATCH_SIZE, Forward, telling_out_of_memory
 from trainer_core.loop.losses import Loss, build_loss
@@ -84,10 +84,11 @@ class Material:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many samples go where; ``batch_size`` and ``eval_batch_size`` are over all ranks, ``workers`` and CPU
-    ``threads`` for each."""
+    """How many samples go where; ``batch_size`` and ``eval_batch_size`` are over all ranks, ``micro_batch``,
+    ``workers`` and CPU ``threads`` for each."""
 
     batch_size: int
+    micro_batch: int
     eval_batch_size: int
     workers: int
     threads: int
@@ -161,11 +162,13 @@ def size_up(around: Surroundings, material: Material) -> Sizes:
     batch_size = choose_batch_size(request, material.parameters, around.ranks.world)
     samples = len(material.data.train)
     optimizer_batch = batch_size * training.gradient_accumulation
+    micro_batch = around.ranks.from_first(lambda: choose_micro_batch(request, batch_size, around.ranks.world))
     with telling_out_of_memory(batch_size, training.gradient_accumulation):
-        threads = settle_threads(around, material, math.ceil(batch_size / around.ranks.world))
+        threads = settle_threads(around, material, min(micro_batch, math.ceil(optimizer_batch / around.ranks.world)))
     try_out_smallest(around, material, batch_size)
     return Sizes(
         batch_size,
+        micro_batch,
         request.data_config.eval_batch_size or 2 * batch_size,
         choose_workers(request, material.data.train.arrays is not None, around.ranks.local_world),
         threads,
@@ -190,7 +193,8 @@ def try_out_smallest(around: Surroundings, material: Material, batch_size: int) 
     the end of the first epoch. Leaves no trace. Raises Failure ``model_invalid`` with a batch size that will do."""
     samples, world = len(material.data.train), around.ranks.world
     accumulation = around.request.training_config.gradient_accumulation
-    if smallest_pass(samples, batch_size, accumulation, world) > 1:
+    asked = around.request.data_config.micro_batch_size
+    if smallest_pass(samples, batch_size, accumulation, world, asked) > 1:
         return
     try:
         with randomness.untouched(around.device), keeping_buffers(material.model), torch.no_grad():
@@ -201,16 +205,16 @@ def try_out_smallest(around: Surroundings, material: Material, batch_size: int) 
             material.forward(material.model, inputs, targets)
     except Failure as failure:
         sizes = (size for size in range(batch_size + 1, batch_size + samples + 2))
-        fitting = next((size for size in sizes if smallest_pass(samples, size, accumulation, world) > 1), None)
+        fitting = next((size for size in sizes if smallest_pass(samples, size, accumulation, world, asked) > 1), None)
         if fitting is not None and failure.error.place is not None and failure.error.place.pointer == BATCH_SIZE:
             fix = [PatchOperation(op="add", path=BATCH_SIZE, value=fitting)]
             failure.error = failure.error.model_copy(update={"fix": fix})
         raise
 
 
-def smallest_pass(samples: int, batch_size: int, accumulation: int, world: int) -> int:
-    """Samples in the smallest forward pass of any rank in an epoch."""
-    micro, window = math.ceil(batch_size / world), batch_size * accumulation
+def smallest_pass(samples: int, batch_size: int, accumulation: int, world: int, micro_batch: int | None = None) -> int:
+    """Samples in the smallest forward pass of any rank in an epoch; each takes ``micro_batch`` at a time, or its share."""
+    micro, window = micro_batch or math.ceil(batch_size / world), batch_size * accumulation
     windows = {min(window, samples), samples % window or window}
     shares = {max(1, share) for size in windows for share in (size // world, math.ceil(size / world))}
     return min(share % micro or micro for share in shares)

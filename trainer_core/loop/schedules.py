@@ -15,6 +15,7 @@ from typing import Any
 from schemas.schedules import LARGEST_RATE, SCHEDULES, ScheduleEntry, find_schedule
 from schemas.training import TrainingConfig
 from trainer_core.arguments import Arguments, invalid
+from trainer_core.epochs.best import Best
 
 Curve = Callable[[int], float]
 
@@ -121,6 +122,13 @@ def build_schedule(training: TrainingConfig, learning_rate: float, total_steps: 
         return PlateauSchedule(arguments, learning_rate, warmup)
     curve = _CURVES[entry.name](arguments, learning_rate, max(1, total_steps - warmup))
     return Schedule(curve, entry.unit, warmup)
+
+
+def watched_figure(training: TrainingConfig, best: Best, validates: bool) -> str:
+    """The figure that ReduceLROnPlateau watches: that of the best epoch where both mean the same way, else the loss."""
+    if training.scheduler_args.get("mode", "min") == best.mode:
+        return best.monitor
+    return "valLoss" if validates else "trainLoss"
 
 
 def _entry(name: str) -> ScheduleEntry:

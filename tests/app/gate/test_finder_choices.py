@@ -62,6 +62,28 @@ def test_a_suggestion_may_stand_beside_the_highest_rate(gate: Gate):
     assert gate.examine(changed("trainingConfig", training), "schema").errors == []
 
 
+@pytest.mark.parametrize("strategy", ["fsdp", "dp"])
+def test_sizes_are_tried_on_each_device_by_itself(gate: Gate, strategy: str):
+    document = changed("trainingConfig", {"batchSizeFinder": True, "strategy": strategy, "devices": 2})
+    found = gate.examine(document, "schema")
+    assert "/trainingConfig/batchSizeFinder" in {error.pointer for error in found.errors}
+    assert found.suggested_input is not None
+    assert "batchSizeFinder" not in found.suggested_input["trainingConfig"]
+    off = changed("trainingConfig", {"batchSizeFinder": False, "strategy": "fsdp", "devices": 2})
+    assert gate.examine(off, "schema").errors == []
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [("dataConfig", "batchSize", "auto"), ("trainingConfig", "auto_scale_batch_size", True)],
+)
+def test_other_words_for_a_size(gate: Gate, section: str, key: str, value: Any):
+    found = gate.examine(changed(section, key, value), "schema")
+    assert found.suggested_input is not None
+    assert found.suggested_input["trainingConfig"]["batchSizeFinder"] is True
+    assert gate.examine(found.suggested_input, "schema").errors == []
+
+
 @pytest.mark.parametrize(
     "training",
     [

@@ -64,6 +64,15 @@ RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             ],
         },
     ),
+    "use_found_micro_batch": (
+        {"gradientAccumulation": 4, "batchSizeFinder": {"action": "suggest"}},
+        {
+            "rows": rows(FALLING, SETTLED),
+            "tuning": [
+                TuningEntry(setting="/dataConfig/microBatchSize", found=128, used=32, reason="r.", seconds=1),
+            ],
+        },
+    ),
     "stop_early": ({}, {"rows": rows(FALLING, RISING), "best_epoch": 3}),
     "more_weight_decay": (
         {"earlyStopping": {"patience": 5}},
@@ -146,7 +155,15 @@ def test_nothing_else_is_recommended(gate: Gate, checkpoint: Path, code: str):
     _, made = found(gate, checkpoint, code)
     beside = (
         {"test_on_held_out_data"}
-        if code in ("use_found_learning_rate", "more_workers", "save_less_often", "fewer_micro_batches", "larger_batch")
+        if code
+        in (
+            "use_found_learning_rate",
+            "use_found_micro_batch",
+            "more_workers",
+            "save_less_often",
+            "fewer_micro_batches",
+            "larger_batch",
+        )
         else set()
     )
     assert {each.code for each in made} == {code} | beside

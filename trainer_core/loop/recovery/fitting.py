@@ -17,10 +17,16 @@ from trainer_core.loop.recovery.moment import Moment
 def next_smaller(size: int, shares: Iterable[int], smallest: int) -> int | None:
     """Half of ``size``, or the largest number below it by which each of ``shares`` (samples of a batch) is cut so that no
     pass gets fewer than ``smallest``; None when there is none."""
+    return largest_cut(size // 2, shares, smallest)
+
+
+def largest_cut(size: int, shares: Iterable[int], smallest: int) -> int | None:
+    """``size``, or the largest number below it by which each of ``shares`` is cut so that no pass gets fewer than
+    ``smallest``; None when there is none."""
     return next(
         (
             smaller
-            for smaller in range(size // 2, smallest - 1, -1)
+            for smaller in range(size, smallest - 1, -1)
             if all((share % smaller or smaller) >= smallest for share in shares)
         ),
         None,

@@ -1,5 +1,7 @@
 """Batch normalisation over the samples of all ranks, as one process would see them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -50,6 +52,28 @@ class HostBatchNorm(_BatchNorm):
         share = 1.0 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
         self.running_var.lerp_(variance.to(self.running_var.dtype), share)
+
+
+class _LocalNorm(_BatchNorm):
+    """One that sees the samples of its own rank, of whatever shape."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any will do."""
+
+
+@contextmanager
+def norms_alone(model: nn.Module) -> Iterator[None]:
+    """Inside, no batch normalisation of ``model`` waits for other ranks."""
+    synced: list[tuple[nn.Module, type[nn.Module]]] = [
+        (module, type(module)) for module in model.modules() if isinstance(module, HostBatchNorm | nn.SyncBatchNorm)
+    ]
+    for module, _ in synced:
+        module.__class__ = _LocalNorm
+    try:
+        yield
+    finally:
+        for module, kind in synced:
+            module.__class__ = kind
 
 
 class _SumOverRanks(torch.autograd.Function):
