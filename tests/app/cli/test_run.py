@@ -1,8 +1,10 @@
 """``run`` through a service that runs: what is on stdout, what is on stderr, and the exit code."""
 
 import json
+import os
 import re
 import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from app.supervision.payload import check
 from schemas.problems import Problem
 from tests.app.cli.command import (
     CAN_BE_CANCELLED,
+    COMMAND,
     FAILS,
     NEVER_STOPS,
     SUCCEEDS,
@@ -20,6 +23,7 @@ from tests.app.cli.command import (
     RunningService,
     Started,
     command,
+    environment,
     write_request,
 )
 
@@ -140,3 +144,20 @@ def test_a_restart_of_the_service_is_bridged(tmp_path: Path) -> None:
         code, out, said = run.end()
     assert code == 0, said
     assert [row["epoch"] for row in json.loads(out)["learningCurve"]] == [1, 2]
+
+
+@pytest.mark.parametrize("arguments", [["run", "-"], ["schema", "input"]], ids=["refused", "answered"])
+def test_a_reader_that_has_gone_is_no_traceback(service: RunningService, arguments: list[str]):
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [*COMMAND, *arguments],
+        env=environment(service.settings.home),
+        stdin=subprocess.DEVNULL,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, "")
