@@ -30,6 +30,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 _LONGEST_CLEARING_SECONDS = 10.0
 _LOOK_SECONDS = 0.005
 _WATCH_MILLISECONDS = 100
+# The program that makes a container, and the name of the first process in it.
+_CONTAINER = "bwrap"
 
 
 def main(attempt_folder: Path, work: Callable[[Path], int] | None = None) -> NoReturn:
@@ -40,11 +42,13 @@ def main(attempt_folder: Path, work: Callable[[Path], int] | None = None) -> NoR
     warden = os.getpid()
     assignment = json.loads((attempt_folder / "assignment.json").read_bytes())
     watch = Watch.of(assignment)
+    contained = assignment.get("isolation") == "contained"
     worker = os.fork()
     if not worker:
-        _work(attempt_folder, warden, work or _worker)
-    _pass_on_sigterm(worker)
-    status, excess = _wait(worker, watch)
+        _work(attempt_folder, warden, work or (_enter if contained else _worker))
+    request = _StopRequest(worker, contained=contained)
+    request.listen()
+    status, excess = _wait(worker, watch, request)
     clear()
     _remove(attempt_folder / "tmp")
     if excess is not None:
@@ -56,7 +60,7 @@ def clear() -> bool:
     """Kill all children, and those who become children when their parents die; whether none is left."""
     deadline = time.monotonic() + _LONGEST_CLEARING_SECONDS
     while time.monotonic() < deadline:
-        for child in _children():
+        for child in _children(os.getpid()):
             os.kill(child, signal.SIGKILL)
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
@@ -71,6 +75,12 @@ def _worker(attempt_folder: Path) -> int:
     from trainer_core import worker
 
     return worker.main(attempt_folder)
+
+
+def _enter(attempt_folder: Path) -> NoReturn:
+    from trainer_core import contained
+
+    contained.enter(attempt_folder)
 
 
 def _work(attempt_folder: Path, warden: int, work: Callable[[Path], int]) -> NoReturn:
@@ -88,18 +98,41 @@ def _work(attempt_folder: Path, warden: int, work: Callable[[Path], int]) -> NoR
     leave(status)
 
 
-def _pass_on_sigterm(worker: int) -> None:
-    def pass_on(_number: int, _frame: FrameType | None) -> None:
-        # Not yet waited for: until then nobody else can have its number.
-        os.kill(worker, signal.SIGTERM)
+class _StopRequest:
+    """SIGTERM to the warden, passed on to the worker: its child, or the one in the container that its child has made."""
 
-    signal.signal(signal.SIGTERM, pass_on)
-    # Whoever wants to see the worker's stacks sends this to all of its processes.
-    signal.signal(signal.SIGABRT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    def __init__(self, child: int, *, contained: bool) -> None:
+        self._child = child
+        self._contained = contained
+        self._waiting = False
+
+    def listen(self) -> None:
+        """From now on; before, the signal waited."""
+        signal.signal(signal.SIGTERM, self._take)
+        # Whoever wants to see the worker's stacks sends this to all of its processes.
+        signal.signal(signal.SIGABRT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    def _take(self, _number: int, _frame: FrameType | None) -> None:
+        self._waiting = True
+        self.pass_on()
+
+    def pass_on(self) -> None:
+        """Pass on a signal that has not been, as soon as there is somebody to hear it."""
+        worker = self._worker() if self._waiting else None
+        if worker is not None:
+            self._waiting = False
+            os.kill(worker, signal.SIGTERM)
+
+    def _worker(self) -> int | None:
+        if not self._contained:
+            # Not yet waited for: until then nobody else can have its number.
+            return self._child
+        made = next((pid for pid in _children(self._child) if _name_of(pid) == _CONTAINER), None)
+        return None if made is None else next(iter(_children(made)), None)
 
 
-def _wait(worker: int, watch: Watch) -> tuple[int, Excess | None]:
+def _wait(worker: int, watch: Watch, request: _StopRequest) -> tuple[int, Excess | None]:
     """The worker's wait status, and what it was ended for, if it was. Strangers that came back to us and ended are taken
     from the kernel's table meanwhile."""
     ended = select.poll()
@@ -107,6 +140,7 @@ def _wait(worker: int, watch: Watch) -> tuple[int, Excess | None]:
     excess = None
     while not ended.poll(_WATCH_MILLISECONDS):
         _reap_strangers(worker)
+        request.pass_on()
         excess = excess or watch.look()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     return os.waitpid(worker, 0)[1], excess
@@ -156,9 +190,8 @@ def _end_as(status: int) -> NoReturn:
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
-def _children() -> list[int]:
-    """Processes whose parent is this one."""
-    me = os.getpid()
+def _children(parent: int) -> list[int]:
+    """Processes whose parent is ``parent``, the oldest first."""
     found = []
     for entry in os.scandir("/proc"):
         if not entry.name.isdecimal():
@@ -168,10 +201,17 @@ def _children() -> list[int]:
                 fields = file.read().rpartition(b")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        # The field after the state (proc_pid_stat(5)); a zombie waits for us and for no signal.
-        if int(fields[1]) == me and fields[0] != b"Z":
-            found.append(int(entry.name))
-    return found
+        # The field after the state, and the 22nd (proc_pid_stat(5)); a zombie waits for its parent and for no signal.
+        if int(fields[1]) == parent and fields[0] != b"Z":
+            found.append((int(fields[19]), int(entry.name)))
+    return [pid for _, pid in sorted(found)]
+
+
+def _name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _prctl(option: int, value: int) -> None:

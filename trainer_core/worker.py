@@ -148,27 +148,30 @@ def _unforeseen(error: Exception) -> Failure:
     return Failure("internal", f"The worker met an unexpected {type(error).__name__}.", detail=detail)
 
 
-def main(attempt_folder: Path, start: Start = "cold") -> int:
+def main(attempt_folder: Path, start: Start = "cold", tracker_ends: tuple[int, int] | None = None) -> int:
     """Run the assignment found in ``attempt_folder``; exit status 0 whenever an outcome was written, ``DISK_FULL_STATUS``
-    when there was no room for one. ``start`` is how this process came to be."""
+    when there was no room for one. ``start`` is how this process came to be, ``tracker_ends`` are those of a tracker that
+    runs already."""
     try:
-        return _work(attempt_folder, start)
+        return _work(attempt_folder, start, tracker_ends)
     except OSError as error:
         if is_disk_full(error):
             return DISK_FULL_STATUS
         raise
 
 
-def _work(attempt_folder: Path, start: Start) -> int:
+def _work(attempt_folder: Path, start: Start, tracker_ends: tuple[int, int] | None) -> int:
     stop = Stop()
     stop.listen()
-    # The warden held it back until somebody listens.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    # They were held back until somebody listens.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGABRT})
     assignment = Assignment.model_validate_json((attempt_folder / ASSIGNMENT_FILE).read_bytes())
     os.chdir(assignment.workspace)
     channel = FileChannel(attempt_folder / EVENTS_FILE)
     # It runs no code of the user and writes where that may not: it is started before the guard is there.
-    tracker = TrackerProcess.start(assignment)
+    tracker = (
+        TrackerProcess.start(assignment) if tracker_ends is None else TrackerProcess.inherit(assignment, tracker_ends)
+    )
     outcome = guarded(assignment, channel, stop, start)
     outcome = outcome.model_copy(update={"tracking": tracker.finish(outcome, channel)})
     channel.close()
@@ -177,4 +180,4 @@ def _work(attempt_folder: Path, start: Start) -> int:
 
 
 if __name__ == "__main__":
-    leave(main(Path(sys.argv[1])))
+    leave(main(Path(sys.argv[1]), tracker_ends=(int(sys.argv[2]), int(sys.argv[3])) if sys.argv[2:] else None))

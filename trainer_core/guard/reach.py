@@ -45,15 +45,14 @@ class Reach:
         """What the worker of ``assignment`` needs: to read the workspace and to write its own folders, and no other
         job's, nor the service's token and database, wherever they lie."""
         attempt, run = Path(assignment.attempt_folder), Path(assignment.run_folder)
-        workspace = Path(assignment.workspace)
-        home = None if assignment.home is None else Path(assignment.home)
+        home = Path(assignment.home or attempt)
         return Reach(
             system=tuple(map(Path, _SYSTEM)),
-            python=tuple(dict.fromkeys(_of_python())),
+            python=tuple(part for path in dict.fromkeys(_of_python()) for part in around(path, home)),
             devices=tuple(map(Path, _DEVICES)),
             writable_devices=(*map(Path, _WRITABLE_DEVICES), *sorted(Path("/dev").glob("nvidia*"))),
             data=(
-                *([workspace] if home is None else around(workspace, home)),
+                *around(Path(assignment.workspace), home),
                 Path(assignment.job_folder),
                 *map(Path, assignment.readable),
                 *_named(assignment),

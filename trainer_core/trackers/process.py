@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import subprocess
 import sys
 import time
@@ -32,6 +33,10 @@ class Patience:
 
     quiet_seconds: float = 10.0
     total_seconds: float = 60.0
+
+
+# How much such a process works is not seen from inside a container: only its reports are.
+_PATIENCE_APART = Patience(quiet_seconds=30.0)
 
 
 class _Child:
@@ -74,8 +79,11 @@ class _Child:
         return f"The tracker process was ended; it had {self._patience.total_seconds:g} s after the run."
 
     def _newest_signs(self) -> list[int]:
-        reports = [sign.stat().st_mtime_ns for sign in self._signs if sign.exists()]
-        return [_processor_ticks(self.pid), *reports]
+        return [_processor_ticks(self.pid), *_times_of(self._signs)]
+
+
+def _times_of(signs: list[Path]) -> list[int]:
+    return [sign.stat().st_mtime_ns for sign in signs if sign.exists()]
 
 
 def _processor_ticks(pid: int) -> int:
@@ -85,6 +93,36 @@ def _processor_ticks(pid: int) -> int:
     except OSError:
         return 0
     return int(fields[11]) + int(fields[12])
+
+
+class _Inherited:
+    """A tracker process that another one has started, outside of this one's container: it hears us by one pipe, and
+    holds the other as long as it lives."""
+
+    pid = None
+
+    def __init__(self, ends: tuple[int, int], signs: list[Path], patience: Patience) -> None:
+        self._telling, self._living = ends
+        self._signs = signs
+        self._patience = patience
+
+    def end(self, state: str) -> str | None:
+        """As that of a child; one that does not end is ended by the warden."""
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._telling, f"{state}\n".encode())
+        os.close(self._telling)
+        ended = select.poll()
+        ended.register(self._living, select.POLLHUP)
+        start = sign = time.monotonic()
+        seen = _times_of(self._signs)
+        while (now := time.monotonic()) < start + self._patience.total_seconds:
+            if ended.poll(_LOOK_SECONDS * 1000):
+                return None
+            if (newest := _times_of(self._signs)) != seen:
+                seen, sign = newest, now
+            elif now > sign + self._patience.quiet_seconds:
+                break
+        return f"The tracker process was left behind after {now - start:.0f} s."
 
 
 class _Unstarted:
@@ -103,13 +141,17 @@ class _Unstarted:
 class TrackerProcess:
     """The trackers of one attempt, outside the worker: they can neither delay its steps nor fail its job."""
 
-    def __init__(self, assignment: Assignment, patience: Patience) -> None:
+    def __init__(self, assignment: Assignment, patience: Patience, ends: tuple[int, int] | None = None) -> None:
         self._attempt_folder = Path(assignment.attempt_folder)
         self._run_folder = Path(assignment.run_folder)
         destination = find_destination(assignment)
         self._planned = [] if destination is None else [destination.tracking("It never reported.")]
         try:
-            self._child: _Child | _Unstarted = _Child(self._spawn(), self._reports(), patience)
+            self._child: _Child | _Inherited | _Unstarted = (
+                _Child(_spawn(self._attempt_folder), self._reports(), patience)
+                if ends is None
+                else _Inherited(ends, self._reports(), patience)
+            )
         except OSError as error:
             self._child = _Unstarted(error)
 
@@ -117,6 +159,13 @@ class TrackerProcess:
     def start(cls, assignment: Assignment, patience: Patience | None = None) -> Self:
         """Start the process and return at once. That it could not be started is said by ``finish``."""
         return cls(assignment, patience or Patience())
+
+    @classmethod
+    def inherit(cls, assignment: Assignment, ends: tuple[int, int], patience: Patience | None = None) -> Self:
+        """The process that ``start_apart`` has started."""
+        for end in ends:
+            os.set_inheritable(end, False)
+        return cls(assignment, patience or _PATIENCE_APART, ends)
 
     @property
     def pid(self) -> int | None:
@@ -141,15 +190,6 @@ class TrackerProcess:
                 channel.warn("tracking_failed", message, remedy=_REMEDY.format(self._attempt_folder))
         return trackings
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        # -P: no file of the user's may stand in for a module of this process.
-        command = [sys.executable, "-P", "-m", "trainer_core.trackers.main", str(self._attempt_folder)]
-        log = os.open(self._attempt_folder / LOG_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            return subprocess.Popen(command, cwd=self._attempt_folder, stdin=subprocess.PIPE, stdout=log, stderr=log)
-        finally:
-            os.close(log)
-
     def _reports(self) -> list[Path]:
         return [report_file(self._attempt_folder, planned.tracker) for planned in self._planned]
 
@@ -158,3 +198,28 @@ class TrackerProcess:
         if tracking.status == "complete" or trouble is None:
             return tracking
         return tracking.model_copy(update={"message": f"{trouble} Its last report: {tracking.message}"})
+
+
+def start_apart(attempt_folder: Path) -> tuple[int, int]:
+    """Start the process for a worker that this one will become, and that will not see it: the ends of two pipes, which
+    it inherits. Raises OSError."""
+    living, held = os.pipe()
+    process = _spawn(attempt_folder, held)
+    os.close(held)
+    assert process.stdin is not None
+    ends = os.dup(process.stdin.fileno()), living
+    for end in ends:
+        os.set_inheritable(end, True)
+    return ends
+
+
+def _spawn(attempt_folder: Path, *inherited: int) -> subprocess.Popen[bytes]:
+    # -P: no file of the user's may stand in for a module of this process.
+    command = [sys.executable, "-P", "-m", "trainer_core.trackers.main", str(attempt_folder)]
+    log = os.open(attempt_folder / LOG_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        return subprocess.Popen(
+            command, cwd=attempt_folder, stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=inherited
+        )
+    finally:
+        os.close(log)

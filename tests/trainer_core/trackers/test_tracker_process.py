@@ -8,13 +8,14 @@ import sys
 import time
 from collections.abc import Callable
 
+import psutil
 import pytest
 from mlflow.tracking.client import MlflowClient
 
 from schemas.assignment import OUTCOME_FILE, Outcome
 from schemas.events import EpochCompleted
 from trainer_core.channel import Channel
-from trainer_core.trackers.process import Patience, TrackerProcess
+from trainer_core.trackers.process import Patience, TrackerProcess, start_apart
 
 SUCCEEDED = Outcome(state="succeeded")
 
@@ -136,3 +137,29 @@ def test_a_process_that_cannot_be_started_and_a_table_that_cannot_be_written_are
     (tracking,) = TrackerProcess.start(gone).finish(SUCCEEDED, channel)
     assert "could not be started" in tracking.message
     assert [alert.code for alert in channel.said] == ["metrics_file_failed", "tracking_failed"]
+
+
+def test_a_tracker_that_was_started_apart_is_told_the_end_and_waited_for(make_attempt, tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    attempt = make_attempt(uri)
+    attempt.run()
+    ends = start_apart(attempt.folder)
+    (tracking,) = TrackerProcess.inherit(attempt.assignment, ends).finish(SUCCEEDED, Channel())
+    assert tracking.status == "complete"
+    (run,) = runs(uri, "job-1")
+    assert (run.info.status, run.data.tags["pytorch_trainer.state"]) == ("FINISHED", "succeeded")
+
+
+def test_a_tracker_apart_that_hangs_is_left_behind_in_bounded_time(make_attempt, tmp_path):
+    attempt = make_attempt(f"sqlite:///{tmp_path}/mlflow.db")
+    attempt.run()
+    ends = start_apart(attempt.folder)
+    (child,) = psutil.Process().children()
+    child.suspend()
+    process = TrackerProcess.inherit(attempt.assignment, ends, Patience(quiet_seconds=0.3, total_seconds=5))
+    start = time.monotonic()
+    (tracking,) = process.finish(SUCCEEDED, Channel())
+    assert time.monotonic() - start < 2
+    assert tracking.status == "failed"
+    assert "left behind" in tracking.message
+    child.kill()
