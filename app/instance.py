@@ -3,14 +3,19 @@
 import fcntl
 import json
 import os
+import select
+import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from schemas.files import write_atomically
 
 LOCK_FILE = "service.lock"
 SERVICE_FILE = "service.json"
+
+_MOMENT_SECONDS = 1.0
+_LOOK_SECONDS = 0.02
 
 
 class AlreadyRunning(Exception):
@@ -36,7 +41,7 @@ class Instance:
             what = f"{self._home} cannot be the data folder: {error.strerror}. Set PT_HOME to another one."
             raise OSError(error.errno, what) from error
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._take()
         except BlockingIOError:
             os.close(self._lock)
             raise AlreadyRunning(
@@ -61,9 +66,43 @@ class Instance:
         """Nobody listens any more."""
         (self._home / SERVICE_FILE).unlink(missing_ok=True)
 
+    def _take(self) -> None:
+        """Take the lock. Raises BlockingIOError.
+
+        Where a service was killed while it started a worker, that process has the lock for a moment more.
+        """
+        patience = time.monotonic() + _MOMENT_SECONDS
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > patience or _lives(self._said().get("pid")):
+                    raise
+                time.sleep(_LOOK_SECONDS)
+            else:
+                return
+
     def _whereabouts(self) -> str:
+        said = self._said()
+        return f": {said.get('url')}, process {said.get('pid')}" if said else ""
+
+    def _said(self) -> dict[str, Any]:
+        """What the service that has the lock has announced; nothing when it has not yet."""
         try:
             said = json.loads((self._home / SERVICE_FILE).read_bytes())
         except (OSError, ValueError):
-            return ""
-        return f": {said.get('url')}, process {said.get('pid')}" if isinstance(said, dict) else ""
+            return {}
+        return said if isinstance(said, dict) else {}
+
+
+def _lives(pid: object) -> bool:
+    """Whether there is a process of this number that has not ended."""
+    try:
+        descriptor = os.pidfd_open(pid) if isinstance(pid, int) else -1
+    except OSError:
+        return False
+    if descriptor < 0:
+        return False
+    ended, _, _ = select.select([descriptor], [], [], 0)
+    os.close(descriptor)
+    return not ended

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,15 +65,14 @@ class ServiceNursery:
 
 
 @contextmanager
-def services(folder: Path) -> Iterator[ServiceNursery]:
-    """Services on a home and a workspace below ``folder``; at the end no worker is left."""
+def services(folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[ServiceNursery]:
+    """Services on a home and a workspace below ``folder``, with something more in their ``environment``; at the end no worker
+    is left."""
     home, workspace = folder / "home", folder / "workspace"
     workspace.mkdir(exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": str(_SCRIPT.parents[2])}
+    every = {**os.environ, "PYTHONPATH": str(_SCRIPT.parents[2]), **(environment or {})}
     command = [sys.executable, str(_SCRIPT)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=every) as process:
         try:
             yield ServiceNursery(process, home, workspace)
         finally:

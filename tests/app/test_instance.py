@@ -1,11 +1,13 @@
 """The service as a process: one per home, quiet on standard output, gone in good order, and light."""
 
+import fcntl
 import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -166,3 +168,17 @@ def test_a_database_of_another_kind_is_left_alone_and_named(tmp_path: Path):
     assert "Traceback" not in said
     assert not (home / "service.json").exists()
     assert (home / "pytorch-trainer.db").read_bytes().startswith(b"this is no database")
+
+
+def test_what_a_killed_service_was_just_starting_keeps_the_home_for_a_moment_only(tmp_path: Path):
+    lock = os.open(tmp_path / "service.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    # The announcement of a service that is no more.
+    ended = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    ended.wait()
+    (tmp_path / "service.json").write_text(json.dumps({"url": "http://127.0.0.1:1", "pid": ended.pid}))
+    letting_go = threading.Timer(0.1, os.close, [lock])
+    letting_go.start()
+    with Instance(tmp_path), pytest.raises(AlreadyRunning), Instance(tmp_path):
+        pass
+    letting_go.join()
