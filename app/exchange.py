@@ -16,6 +16,8 @@ class Exchange:
     request_id: str
     token: str | None = None
     """Name of the token it came with; never the token."""
+    traceparent: str | None = None
+    """What a job of it is traced under, where traces are collected."""
     problem: str | None = None
     """Code of the problem it is answered with."""
 

@@ -21,6 +21,7 @@ from app.isolation import hide_memory, require_isolation
 from app.observing.job_log import JobLog
 from app.observing.metrics import Metrics
 from app.observing.observers import Observers
+from app.observing.tracing import make_tracing
 from app.service import Service
 from app.settings import Settings, require_workspace
 from app.store.interface import StoreUnavailable
@@ -39,7 +40,9 @@ def create_app(settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> F
     observers = Observers(metrics, JobLog())
     store = SqliteStore(settings.database, observers)
     deliverer = make_deliverer(settings, store)
+    tracing = make_tracing(settings, store)
     observers.add(deliverer)
+    observers.add(tracing)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -53,10 +56,12 @@ def create_app(settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> F
         finally:
             await supervisor.close()
             await deliverer.close()
+            tracing.close()
             store.close()
 
     app = Api(
         metrics,
+        tracing,
         title="pytorch-trainer",
         summary=DESCRIPTION,
         version=product_version(),

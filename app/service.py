@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from ulid import ULID
 
+from app.exchange import current
 from app.feeds import Feeds
 from app.followers import Followers
 from app.free_space import shortage
@@ -155,6 +156,7 @@ class Service:
             model_sha256=hashlib.sha256(admitted.source.content).hexdigest(),
             git_commit=revision_of(self.settings.workspace),
             notify=self._targets_of(admitted),
+            traceparent=exchange.traceparent if (exchange := current()) is not None else None,
         )
 
     def _targets_of(self, admitted: Admitted) -> list[dict[str, Any]]:

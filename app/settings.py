@@ -53,6 +53,7 @@ class Settings:
     readable: tuple[Path, ...] = ()
     log_format: LogFormat = "text"
     log_level: LogLevel = "info"
+    traced: bool = False
     webhook_hosts: tuple[str, ...] = ()
     webhook_url: str | None = None
     webhook_events: tuple[WebhookEvent, ...] = ("job.completed",)
@@ -89,6 +90,7 @@ class Settings:
             isolation=_level(said.get("PT_GUARD") or "guarded"),
             readable=tuple(_folders(said.get("PT_READABLE", ""))),
             log_format=cast(LogFormat, _one_of(said, "PT_LOG_FORMAT", "text", get_args(LogFormat))),
+            traced=_traced(said),
             webhook_hosts=_names(said.get("PT_WEBHOOK_HOSTS", "")),
             webhook_url=said.get("PT_WEBHOOK_URL") or None,
             webhook_events=tuple(_webhook_events(said.get("PT_WEBHOOK_EVENTS") or "job.completed")),
@@ -186,6 +188,13 @@ def _one_of(said: Mapping[str, str], name: str, default: str, choices: Sequence[
     if text not in choices:
         raise ValueError(f"{name}={text!r}: expected one of {', '.join(choices)}")
     return text
+
+
+def _traced(said: Mapping[str, str]) -> bool:
+    """Whether the variables that OpenTelemetry has for all programs name a collector."""
+    named = said.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or said.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    off = said.get("OTEL_SDK_DISABLED", "").lower() == "true" or said.get("OTEL_TRACES_EXPORTER") == "none"
+    return bool(named) and not off
 
 
 def _webhook_events(text: str) -> Iterator[WebhookEvent]:

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.exchange import Exchange, begin
 from app.observing.metrics import Metrics
+from app.observing.tracing import RequestSpan, Tracing
 from app.tokens import OWNER
 
 REQUEST_ID = "X-Request-Id"
@@ -26,17 +27,20 @@ class Accounting:
     A request is known by its route's template, never by its path, query or body: these may hold what is nobody's business.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and say how it went."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = begin(Headers(scope=scope).get(REQUEST_ID))
-        account = _Account(scope, exchange)
+        headers = Headers(scope=scope)
+        exchange, span = begin(headers.get(REQUEST_ID)), self._tracing.begin(headers.get("traceparent"))
+        exchange.traceparent = span.traceparent
+        account = _Account(scope, exchange, span)
 
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -53,9 +57,10 @@ class Accounting:
 class _Account:
     """One request, from its head to the end of its answer."""
 
-    def __init__(self, scope: Scope, exchange: Exchange) -> None:
+    def __init__(self, scope: Scope, exchange: Exchange, span: RequestSpan) -> None:
         self._scope = scope
         self._exchange = exchange
+        self._span = span
         self._came = perf_counter()
         self._status = _LEFT
         self._began: float | None = None
@@ -70,6 +75,10 @@ class _Account:
         ended = perf_counter()
         method, route = self._scope["method"], getattr(self._scope.get("route"), "path", "unmatched")
         metrics.answered(method, route, self._status, (self._began or ended) - self._came)
+        if route in _PROBES:
+            self._span.drop()
+        else:
+            self._span.end(method, route, self._status)
         if self._exchange.problem is not None:
             metrics.refused(self._exchange.problem)
         milliseconds = round((ended - self._came) * 1000, 1)

@@ -11,6 +11,7 @@ from app.gate.request_schema import Schema, load
 from app.http.accounting import Accounting
 from app.http.scopes import needed
 from app.observing.metrics import Metrics
+from app.observing.tracing import Tracing
 from schemas.tokens import TokenRequest
 
 _ENVELOPE: Schema = {
@@ -37,13 +38,14 @@ _ENVELOPE: Schema = {
 class Api(FastAPI):
     """FastAPI, with the input, its envelope and the problem document among the schemas, and each request accounted for."""
 
-    def __init__(self, metrics: Metrics, **fastapi: Any) -> None:
+    def __init__(self, metrics: Metrics, tracing: Tracing, **fastapi: Any) -> None:
         super().__init__(**fastapi)
         self.state.metrics = metrics
+        self.state.tracing = tracing
 
     def build_middleware_stack(self) -> ASGIApp:
         """Every guard and handler, within the account: what the outermost of them answers is accounted for, too."""
-        return Accounting(super().build_middleware_stack(), self.state.metrics)
+        return Accounting(super().build_middleware_stack(), self.state.metrics, self.state.tracing)
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""

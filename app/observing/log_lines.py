@@ -9,7 +9,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from app.exchange import current
+from app.exchange import Exchange, current
 from app.settings import LogFormat, LogLevel
 
 
@@ -36,7 +36,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **({"requestId": exchange.request_id} if exchange is not None else {}),
+            **(_names(exchange) if exchange is not None else {}),
             **getattr(record, "fields", {}),
             **({"traceback": self.formatException(record.exc_info)} if record.exc_info else {}),
         }
@@ -61,6 +61,11 @@ def logging_of(form: LogFormat, level: LogLevel) -> dict[str, Any]:
             },
         },
     }
+
+
+def _names(exchange: Exchange) -> dict[str, str]:
+    trace = {"traceId": exchange.traceparent.split("-")[1]} if exchange.traceparent else {}
+    return {"requestId": exchange.request_id, **trace}
 
 
 def _one_line(text: str) -> str:

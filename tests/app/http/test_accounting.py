@@ -20,6 +20,7 @@ from app.http import error_handlers
 from app.http.openapi import Api
 from app.observing.log_lines import JsonLines, TextLines
 from app.observing.metrics import Metrics
+from app.observing.tracing import NoTracing
 from tests.app.listening import FAILS, WHOLE, Listening, check_problem, listening
 
 OURS = re.compile(r"req_[0-9A-Z]{26}")
@@ -112,7 +113,7 @@ def test_requests_have_names_of_their_own_whoever_answers_them(service: Listenin
 
 def test_an_answer_of_the_last_resort_is_accounted_for_too(service: Listening):
     metrics = Metrics()
-    app = Api(metrics, title="broken")
+    app = Api(metrics, NoTracing(), title="broken")
     error_handlers.install(app)
 
     @app.get("/broken")
