@@ -67,6 +67,12 @@ class ModelLoaded(EventData):
     sha256: Annotated[str, Field(description="SHA-256 of the model file.")]
     weights: Annotated[WeightsReport | None, Field(description="What came from modelConfig.weights.")] = None
     frozen: Annotated[Names | None, Field(description="What modelConfig.freeze left untrained.")] = None
+    without_decay: Annotated[
+        Names | None,
+        Field(
+            description="Where there is weight decay: trained without it (biases, norms, embeddings, by parameterGroups)."
+        ),
+    ] = None
     modules: Annotated[
         list[ModuleRow], Field(max_length=MAX_MODULES, description="The first modules; all are in model_summary.txt.")
     ] = Field(default_factory=list)

@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+
 from schemas.events import Alert, ModelLoaded, RunResolved, RunTuned
+from schemas.model import Names
 from trainer_core.loop.choices import MICRO_BATCH, RATE
 from trainer_core.loop.material import Material, Sizes, Surroundings
 from trainer_core.loop.optimizers import default_weight_decay
@@ -41,6 +44,7 @@ def announce(
             sha256=material.model_file.sha256,
             weights=material.preparation.weights,
             frozen=material.preparation.frozen_names(),
+            without_decay=_without_decay(trainer.optimizer),
             modules=material.preparation.first_modules(),
         )
     )
@@ -58,6 +62,13 @@ def about(around: Surroundings, material: Material, sizes: Sizes, learning_rate:
         RATE: repr(learning_rate),
         MICRO_BATCH: str(sizes.micro_batch),
     }
+
+
+def _without_decay(optimizer: torch.optim.Optimizer) -> Names | None:
+    """Parameters that are spared weight decay; None where all are, or none."""
+    spared = [name for group in optimizer.param_groups if not group["weight_decay"] for name in group["param_names"]]
+    decays = any(group["weight_decay"] for group in optimizer.param_groups)
+    return Names.of(spared) if decays and spared else None
 
 
 def _choices(

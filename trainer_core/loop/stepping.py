@@ -31,7 +31,8 @@ _Kernel = Callable[[_Group, list[Tensor]], None]
 
 class DirectStep:
     """Steps ``optimizer`` exactly as its own ``step`` does, which it calls where the short way is closed: at the first
-    step, when there is no state yet, and when a parameter got no gradient. Hooks of the optimizer are not called."""
+    step, when there is no state yet, when a parameter got no gradient, and when a gradient scaler says (as ``found_inf``)
+    whether to leave the step out. Hooks of the optimizer are not called."""
 
     def __init__(self, optimizer: Optimizer, kernel: _Kernel) -> None:
         self._optimizer = optimizer
@@ -46,6 +47,9 @@ class DirectStep:
         if self._state is not self._optimizer.state:
             self._own_step()
             self._look_up()
+            return
+        if hasattr(self._optimizer, "found_inf"):
+            self._own_step()
             return
         gradients = [group.gradients() for group in self._groups]
         if any(len(found) != len(group.parameters) for found, group in zip(gradients, self._groups, strict=True)):

@@ -1,9 +1,13 @@
 """What the loop promises about one optimizer step: its size, its mean, its gate, its place in time."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
 from schemas.events import Alert, CheckpointSaved, EpochCompleted, EpochStarted, Step
+from trainer_core.checkpoints.snapshot import load_snapshot
 from trainer_core.failure import Failure
 from trainer_core.stop import Stop
 
@@ -49,8 +53,6 @@ def test_micro_batches_change_nothing(bench, source):
 
 def test_a_step_is_the_mean_over_its_targets(bench):
     """One step of plain SGD, in three micro-batches with masked and weighted targets, against the same step by hand."""
-    import torch
-
     bench.write_model(MASKED)
     run = bench.train(
         dataConfig={"batchSize": 30},
@@ -84,6 +86,36 @@ def test_a_batch_of_masked_targets_alone_is_no_nan(bench):
     assert len(steps) == 7
     assert steps[1].loss is None, "nothing was measured"
     assert all(np.isfinite(tensor).all() for tensor in run.weights().values())
+
+
+def test_half_precision_clips_gradients_of_their_true_size(bench):
+    """A gradient that is clipped before it is unscaled would be smaller by the scale, 65,536."""
+    training = {"epochs": 1, "optimizer": "SGD", "learningRate": 0.5, "gradientClipping": 0.05}
+    runs = [bench.train(name, trainingConfig={**training, "precision": name}) for name in ("fp32", "fp16")]
+    torch.manual_seed(3)
+    begun = torch.nn.Linear(6, 16).weight.detach().numpy()
+    moved, other = (run.weights()["0.weight"] - begun for run in runs)
+    assert np.abs(moved).max() > 0.005
+    assert np.abs(moved - other).max() < 0.05 * np.abs(moved).max()
+
+
+def test_a_step_that_the_scaler_left_out_counts_for_nothing(bench):
+    """Neither for the schedule nor for the average; how many there were, the scale tells, which each of them halves."""
+    rows = dict(np.load(bench.folder / "train.npz"))
+    np.savez(bench.folder / "train.npz", **{**rows, "x": rows["x"] * 100})
+    training = {"epochs": 3, "optimizer": "SGD", "learningRate": 1e-4, "scheduler": "linear", "warmupSteps": 0}
+    averaging = {"weightAveraging": {"method": "ema"}, "precision": "fp16", "reportEverySeconds": 0}
+    run = bench.train(trainingConfig={**training, **averaging})
+    state = load_snapshot(Path(run.of(CheckpointSaved)[-1].path)).state
+    left_out = round(16 - np.log2(state["precision"]["scale"]))
+    assert 1 <= left_out < 10
+    steps = 15 - left_out
+    assert run.of(EpochCompleted)[-1].step == state["position"]["step"] == state["averaging"]["updates"] == steps
+    # A batch that was left out is said with the number of the step before it.
+    rates = {step.step: step.learning_rate for step in reversed(run.of(Step)) if step.step}
+    assert [rates[step + 1] for step in range(steps)] == pytest.approx(
+        [1e-4 * (1 - step / 15) for step in range(steps)]
+    )
 
 
 def test_the_learning_rate_of_each_step_is_the_schedules(bench):

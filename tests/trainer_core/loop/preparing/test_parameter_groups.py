@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from schemas.events import EpochCompleted, Step
+from schemas.events import EpochCompleted, ModelLoaded, Step
 from schemas.parameter_groups import ParameterGroup
 from schemas.training import TrainingConfig
 from trainer_core.failure import Failure
@@ -40,6 +40,13 @@ def test_the_first_match_holds_and_the_main_group_comes_first():
     ]
     assert [item.lr_factor for item in found] == [1, 1, 0.01, 0.01, 0.02 / 0.1, 0.02 / 0.1]
     assert [item.weight_decay for item in found] == [0.01, 0, 0.01, 0, 0.5, 0]
+
+
+@pytest.mark.parametrize(("decay", "spared"), [(None, ["0.bias", "3.bias"]), (0, None)])
+def test_what_is_spared_weight_decay_is_listed(bench, decay, spared):
+    training = {"epochs": 1, "optimizer": "AdamW", **({} if decay is None else {"weightDecay": decay})}
+    (loaded,) = bench.train(trainingConfig=training).of(ModelLoaded)
+    assert (loaded.without_decay and loaded.without_decay.first) == spared
 
 
 @pytest.mark.parametrize(
