@@ -22,14 +22,15 @@ def make_job_folder(jobs: Path, job_id: str, model: bytes) -> Path:
     return folder
 
 
-def remove_unaccepted(jobs: Path, find: Callable[[str], object | None]) -> None:
-    """Take away the folders of jobs that ``find`` does not know: their service ended between making and accepting them.
-    Before any job is accepted."""
-    for folder in jobs.glob("job_*"):
-        if find(folder.name) is None:
-            remove_job_folder(jobs, folder.name)
+def remove_strays(jobs: Path, known: Callable[[], frozenset[str]]) -> None:
+    """Take away the folders of jobs that are not ``known``: their service ended between making and accepting them, or
+    between forgetting them and taking their folders away. Before any job is accepted."""
+    there, known_ids = [folder.name for folder in jobs.glob("job_*")], known()
+    for name in there:
+        if name not in known_ids:
+            remove_job_folder(jobs, name)
 
 
 def remove_job_folder(jobs: Path, job_id: str) -> None:
-    """Take away the folder of a job that was not accepted."""
+    """Take away the folder of a job that was not accepted, or was deleted."""
     shutil.rmtree(jobs / job_id, ignore_errors=True)

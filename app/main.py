@@ -1,11 +1,13 @@
 """Wiring: the parts of the service, put together. ``python -m app.main`` serves with the environment's settings."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
 
+from app.disposal import Disposal
 from app.followers import Followers
 from app.http import documentation, error_handlers
 from app.http.authentication import HostGuard, OpenGuard, TokenGuard, read_or_make_token, require_safe_bind
@@ -51,9 +53,13 @@ def create_app(settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> F
         app.state.service = Service(settings, store, supervisor, followers)
         deliverer.start(followers.notify)
         await supervisor.start()
+        disposal: Disposal = app.state.service.disposal
+        sweeping = asyncio.create_task(disposal.sweep_hourly())
         try:
             yield
         finally:
+            disposal.close()
+            await sweeping
             await supervisor.close()
             await deliverer.close()
             tracing.close()

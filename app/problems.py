@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 
 from app.exchange import current
 from schemas.failures import Recovery
-from schemas.problems import NextAction, Problem, RequestError
+from schemas.problems import NextAction, Problem, RequestError, Tombstone
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -38,6 +38,7 @@ PROBLEMS: dict[str, ProblemEntry] = {
     "request_timeout": ProblemEntry(408, "The request came too slowly", True, "retry_unchanged"),
     "action_not_allowed": ProblemEntry(409, "Not possible in this state", False, "use_other_operation"),
     "token_refused": ProblemEntry(409, "The token cannot be made", False, "modify_and_retry"),
+    "job_deleted": ProblemEntry(410, "The job was deleted", False, "use_other_operation"),
     "body_too_large": ProblemEntry(413, "The body is too large", False, "modify_and_retry"),
     "unsupported_media_type": ProblemEntry(415, "Not a JSON body", False, "modify_and_retry"),
     "input_invalid": ProblemEntry(422, "The input is not valid", False, "modify_and_retry"),
@@ -64,6 +65,7 @@ class Refusal(Exception):
         next_action: NextAction | None = None,
         suggested_input: Any = None,
         allowed_actions: Sequence[str] | None = None,
+        tombstone: Tombstone | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
@@ -81,6 +83,7 @@ class Refusal(Exception):
             errors=list(errors),
             suggested_input=suggested_input,
             allowed_actions=None if allowed_actions is None else list(allowed_actions),
+            tombstone=tombstone,
         )
 
     def response(self) -> JSONResponse:

@@ -13,20 +13,30 @@ from typing import Any, Literal, Protocol
 
 from ulid import ULID
 
+from app.disposal import Disposal
 from app.exchange import current
 from app.feeds import Feeds
 from app.followers import Followers
 from app.free_space import shortage
 from app.gate.gate import Admitted, Depth, Gate
-from app.gate.spellings import closest
 from app.job_folder import make_job_folder, remove_job_folder
-from app.job_view import next_action_of, view_of, view_of_delivery
+from app.job_view import view_of, view_of_delivery
 from app.observing.snapshot import Snapshot
 from app.planning import plan_of
 from app.problems import Refusal
+from app.refusals import deleted, in_use, key_conflict, not_allowed, not_there
 from app.revision import revision_of
 from app.settings import Settings
-from app.store.interface import IllegalTransition, JobRow, KeyConflict, NewJob, Store, StoreUnavailable
+from app.store.interface import (
+    IllegalTransition,
+    InUse,
+    JobRow,
+    KeyConflict,
+    KeyOfDeleted,
+    NewJob,
+    Store,
+    StoreUnavailable,
+)
 from app.supervision.history import history_of
 from app.supervision.orders import CANCEL, PAUSE, STOP, Order
 from app.supervision.payload import check
@@ -36,7 +46,7 @@ from schemas.engines import ENGINES
 from schemas.events import Event, JobCompleted
 from schemas.job import ALLOWED_ACTIONS, TERMINAL, JobPage, JobState, JobView
 from schemas.plan import Plan
-from schemas.problems import NextAction, RequestError
+from schemas.problems import RequestError
 from schemas.webhooks import DeliveryPage
 
 Until = Literal["terminal", "state", "epoch"]
@@ -44,8 +54,6 @@ Action = Literal["cancel", "stop", "pause", "resume"]
 
 LONGEST_WAIT = 60.0
 _PAGE = 1000
-# Of the newest jobs, those in which a mistyped id is looked for.
-_SUGGESTED_FROM = 200
 _STATE_EVENTS = frozenset(
     {
         "job.started",
@@ -60,7 +68,6 @@ _STATE_EVENTS = frozenset(
     }
 )
 _ORDERS = {"cancel": CANCEL, "stop": STOP, "pause": PAUSE}
-_DONE = {"cancel": "cancelled", "stop": "stopped", "pause": "paused", "resume": "resumed", "retry": "tried again"}
 
 
 class Workers(Protocol):
@@ -99,6 +106,7 @@ class Service:
         self._followers = followers
         self._feeds = Feeds(store.events, followers)
         self._gate = Gate(settings)
+        self.disposal = Disposal(settings, store)
         self._closing = False
 
     async def submit(self, body: bytes, idempotency_key: str | None = None, operation: str = "create_job") -> Submitted:
@@ -121,7 +129,7 @@ class Service:
         if row is None or given is None:
             return None
         if _hash_of(given) != row.input_sha256:
-            raise self._conflict(KeyConflict(row.job_id), key)
+            raise key_conflict(row.job_id, key)
         return Submitted(row, new=False)
 
     def _store_job(self, admitted: Admitted, key: str | None) -> Submitted:
@@ -137,7 +145,9 @@ class Service:
         except OSError as error:
             raise Refusal("disk_full", f"The job's folder cannot be written: {error.strerror}.") from error
         except KeyConflict as conflict:
-            raise self._conflict(conflict, key) from None
+            raise key_conflict(conflict.job_id, key) from None
+        except KeyOfDeleted as gone:
+            raise deleted(gone.tombstone, key) from None
         finally:
             if not accepted:
                 remove_job_folder(jobs, job_id)
@@ -175,11 +185,6 @@ class Service:
             detail = f"{self.settings.max_queued_jobs} jobs are waiting; this service queues no more."
             raise Refusal("queue_full", detail, headers={"Retry-After": "60"})
 
-    def _conflict(self, conflict: KeyConflict, key: str | None) -> Refusal:
-        detail = f"The idempotency key {key!r} came with another input before, for {conflict.job_id}. Use a new key."
-        arguments = {"jobId": conflict.job_id}
-        return Refusal("idempotency_conflict", detail, next_action=NextAction(operation="get_job", arguments=arguments))
-
     async def plan(self, body: bytes, depth: Depth) -> Plan:
         """What a request would do. Raises Refusal only for a body that is no JSON."""
         return await asyncio.to_thread(self._plan, body, depth)
@@ -191,18 +196,21 @@ class Service:
         """The stored job. Raises Refusal (404) when there is none."""
         row = await asyncio.to_thread(self._store.get, job_id)
         if row is None:
-            raise await asyncio.to_thread(self._no_such_job, job_id)
+            raise await asyncio.to_thread(not_there, self._store, job_id)
         return row
 
-    def _no_such_job(self, job_id: str) -> Refusal:
-        known = [row.job_id for row in self._store.list(limit=_SUGGESTED_FROM)]
-        near = closest(job_id, known, cutoff=0.8)
-        detail = f"There is no job {job_id[:80]!r} here."
-        if near is None:
-            move, hint = NextAction(operation="list_jobs"), " List them with GET /v1/jobs."
-        else:
-            move, hint = NextAction(operation="get_job", arguments={"jobId": near}), f" The nearest is {near}."
-        return Refusal("job_not_found", detail + hint, next_action=move)
+    async def delete(self, job_id: str) -> None:
+        """Delete a job that has settled, with its folder; again changes nothing. Raises Refusal: 404, or 409 where it has
+        not settled, or another job that has not goes on from it."""
+        try:
+            if await asyncio.to_thread(self.disposal.delete, job_id):
+                return
+        except IllegalTransition as refused:
+            raise not_allowed(refused.row, "delete") from None
+        except InUse as use:
+            raise in_use(job_id, use) from None
+        if await asyncio.to_thread(self._store.tombstones.get, job_id) is None:
+            raise await asyncio.to_thread(not_there, self._store, job_id)
 
     async def view(self, row: JobRow, warnings: Sequence[RequestError] = ()) -> JobView:
         """The job as clients see it, with the ``warnings`` of its submission when this answers it."""
@@ -262,8 +270,8 @@ class Service:
         """Whether nothing will come for one who has seen ``after``."""
         if self._closing:
             return True
-        row = await self.row(job_id)
-        return row.state in TERMINAL and row.last_seq <= after
+        row = await asyncio.to_thread(self._store.get, job_id)
+        return row is None or (row.state in TERMINAL and row.last_seq <= after)
 
     async def events(self, job_id: str, after: int, limit: int) -> Sequence[Event]:
         """The stored events with seq greater than ``after``, at most ``limit``."""
@@ -293,7 +301,7 @@ class Service:
             else:
                 await self._supervisor.give(job_id, _ORDERS[action])
         except IllegalTransition as refused:
-            raise _not_allowed(refused.row, action) from None
+            raise not_allowed(refused.row, action) from None
         return await self.row(job_id)
 
     async def retry(self, job_id: str, key: str | None, *, anew: bool) -> Submitted:
@@ -301,7 +309,7 @@ class Service:
         a job that has not failed, and as ``submit``."""
         row = await self.row(job_id)
         if "retry" not in ALLOWED_ACTIONS[row.state]:
-            raise _not_allowed(row, "retry")
+            raise not_allowed(row, "retry")
         submitted = await asyncio.to_thread(self._retry, row, key, anew)
         if submitted.new:
             self._supervisor.wake()
@@ -354,14 +362,6 @@ class Service:
         """End every wait and every stream now; trainings go on."""
         self._closing = True
         self._followers.wake()
-
-
-def _not_allowed(row: JobRow, action: str) -> Refusal:
-    """The 409 that names what is possible instead."""
-    what = f"has ended ({row.state})" if row.state in TERMINAL else f"is {row.state}"
-    detail = f"{row.job_id} {what} and cannot be {_DONE[action]}."
-    allowed = list(ALLOWED_ACTIONS[row.state])
-    return Refusal("action_not_allowed", detail, allowed_actions=allowed, next_action=next_action_of(row))
 
 
 def _hash_of(given: dict[str, Any]) -> str:

@@ -48,6 +48,9 @@ class Settings:
     max_queued_jobs: int = 10_000
     requests_per_minute: int = 6000
     max_open_requests: int = 2000
+    keep_days: int = 0
+    keep_jobs: int = 0
+    keep_bytes: int = 0
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
     isolation: IsolationLevel = "guarded"
     readable: tuple[Path, ...] = ()
@@ -68,8 +71,9 @@ class Settings:
         ``PT_ALLOWED_HOSTS`` (names beside loopback), ``PT_GUARD`` (the least isolation of a worker), ``PT_READABLE``
         (what a guarded worker may read beside the workspace, separated by colons), ``PT_LOG_FORMAT``, ``PT_LOG_LEVEL``,
         ``PT_RATE_LIMIT`` (requests a minute with one token; 0 for no limit),
-        ``PT_WEBHOOK_URL``, ``PT_WEBHOOK_EVENTS``, ``PT_WEBHOOK_HOSTS`` (hosts that need be neither public nor https), and
-        these by ``overrides``, under the same names.
+        ``PT_WEBHOOK_URL``, ``PT_WEBHOOK_EVENTS``, ``PT_WEBHOOK_HOSTS`` (hosts that need be neither public nor https),
+        ``PT_KEEP_DAYS``, ``PT_KEEP_JOBS`` and ``PT_KEEP_GIB`` (of the jobs that have settled; 0 keeps all), and these by
+        ``overrides``, under the same names.
         Raises ValueError naming a variable that is wrong."""
         said = {**os.environ, **overrides}
         home = Path(said.get("PT_HOME") or user_data_path("pytorch-trainer", appauthor=False)).expanduser().resolve()
@@ -87,6 +91,9 @@ class Settings:
             disk_floor_bytes=_whole_number(said, "PT_DISK_FLOOR_MIB", 256, 0, 1 << 30) << 20,
             allowed_hosts=(*LOOPBACK_HOSTS, *_names(said.get("PT_ALLOWED_HOSTS", ""))),
             requests_per_minute=_whole_number(said, "PT_RATE_LIMIT", 6000, 0, 1_000_000),
+            keep_days=_whole_number(said, "PT_KEEP_DAYS", 0, 0, 36_500),
+            keep_jobs=_whole_number(said, "PT_KEEP_JOBS", 0, 0, 1 << 30),
+            keep_bytes=_whole_number(said, "PT_KEEP_GIB", 0, 0, 1 << 30) << 30,
             isolation=_level(said.get("PT_GUARD") or "guarded"),
             readable=tuple(_folders(said.get("PT_READABLE", ""))),
             log_format=cast(LogFormat, _one_of(said, "PT_LOG_FORMAT", "text", get_args(LogFormat))),

@@ -58,10 +58,10 @@ ALLOWED_ACTIONS: dict[JobState, tuple[str, ...]] = {
     "paused": ("resume", "cancel"),
     "stopping": ("cancel",),
     "cancelling": (),
-    "succeeded": (),
-    "early_stopped": (),
-    "failed": ("retry",),
-    "cancelled": ("retry",),
+    "succeeded": ("delete",),
+    "early_stopped": ("delete",),
+    "failed": ("retry", "delete"),
+    "cancelled": ("retry", "delete"),
 }
 
 assert set(ALLOWED_ACTIONS) == set(get_args(JobState))

@@ -42,6 +42,22 @@ class RequestError(Document):
     fix: Annotated[list[PatchOperation] | None, Field(description="JSON Patch that makes this place valid.")] = None
 
 
+class Tombstone(Document):
+    """What is left of a job that was deleted."""
+
+    job_id: str
+    state: Annotated[str, Field(description="How it had ended.")]
+    engine: str
+    input_sha256: str
+    model_sha256: str
+    payload_sha256: Annotated[
+        str, Field(description="Of its payload as JSON with sorted keys, without spaces, in ASCII.")
+    ]
+    created_at: str
+    finished_at: str
+    deleted_at: str
+
+
 class Problem(Document):
     """An ``application/problem+json`` document."""
 
@@ -58,6 +74,7 @@ class Problem(Document):
         Any, Field(description="The input with all fixes applied, when that makes it valid.")
     ] = None
     allowed_actions: list[str] | None = None
+    tombstone: Annotated[Tombstone | None, Field(description="With job_deleted: what is known of it.")] = None
     request_id: Annotated[
         str | None, Field(description="The name of the request, as in X-Request-Id and in the service's log.")
     ] = None

@@ -74,12 +74,20 @@ class Client:
         params = {"wait": f"{wait:.3g}", "until": "terminal"}
         return self._send("GET", _path(job_id), params=params, timeout=wait + 30.0)
 
-    def jobs(self, states: Sequence[str] = (), label: str | None = None, limit: int = 20) -> Json:
-        """A page of jobs, newest first. ``label`` reads ``name=value``."""
+    def jobs(
+        self, states: Sequence[str] = (), label: str | None = None, limit: int = 20, cursor: str | None = None
+    ) -> Json:
+        """A page of jobs, newest first. ``label`` reads ``name=value``; ``cursor`` is that of the page before."""
         params: list[tuple[str, str]] = [("limit", str(limit)), *(("state", state) for state in states)]
         if label is not None:
             params.append(("label", label))
+        if cursor is not None:
+            params.append(("cursor", cursor))
         return self._send("GET", "/v1/jobs", params=params)
+
+    def delete(self, job_id: str) -> None:
+        """Delete a job that has settled; one that is gone already is no error."""
+        self._request("DELETE", _path(job_id))
 
     def result(self, job_id: str) -> Json:
         """The payload of a settled job, or the view of one that still runs."""

@@ -23,6 +23,7 @@ environment:
   PT_HOST, PT_PORT, PT_DEVICES, PT_SLOTS, PT_MLFLOW_URI   see: pytorch-trainer serve --help
   PT_WARM            on: workers are forked from a process that has torch loaded, and train at once (default on)
   PT_RATE_LIMIT      requests a minute with one token, 0 for no limit (default 6000)
+  PT_KEEP_DAYS, PT_KEEP_JOBS, PT_KEEP_GIB  what is kept of ended jobs (default 0: everything)
   PT_DISK_FLOOR_MIB  free space below which nothing new is begun (default 256)
   PT_LOG_FORMAT, PT_LOG_LEVEL  text or json; debug, info, warning or error (default text, info)
   PT_WEBHOOK_URL, PT_WEBHOOK_EVENTS  who is told of every job (default: nobody; job.completed)
@@ -158,6 +159,11 @@ def _add_run_commands(add: Adder) -> None:
         command.set_defaults(problem_on_stdout=True)
 
 
+_DELETED = """\
+A job's events, log and own folder go, with the checkpoints in it; what lies under saveDir stays.
+A job that has not ended, or that such a job goes on from, is left alone. Not reversible."""
+
+
 def _add_job_commands(add: Adder) -> None:
     wait = add(
         "wait", "jobs:wait", "wait for a job and print its payload", "pytorch-trainer wait job_01J… --timeout 60"
@@ -186,6 +192,16 @@ def _add_job_commands(add: Adder) -> None:
         "pytorch-trainer retry job_01J…",
     )
     retry.add_argument("--anew", action="store_true", help="from the beginning, not from what the job has saved")
+    delete = add(
+        "delete", "cleaning:delete", "delete jobs that have ended", "pytorch-trainer delete job_01J…", _DELETED
+    )
+    delete.add_argument("job_ids", metavar="ID", nargs="+", help="the jobs' ids")
+    clean = add(
+        "clean", "cleaning:clean", "delete old jobs", "pytorch-trainer clean --older-than 30d --dry-run", _DELETED
+    )
+    clean.add_argument("--older-than", type=_duration, metavar="30d", help="jobs that ended longer ago: 12h, 30d, 8w")
+    clean.add_argument("--keep", type=_positive, metavar="N", help="all that ended but the newest N")
+    clean.add_argument("--dry-run", action="store_true", help="only say which")
     for command in (wait, watch, logs, retry, *orders):
         command.add_argument("job_id", metavar="ID", help="the job's id")
     status.add_argument("job_id", metavar="ID", nargs="?", help="the job's id; without it, the service")

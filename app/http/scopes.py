@@ -28,6 +28,7 @@ NEEDED: dict[str, Scope] = {
     "resume_job": "control",
     "stop_job": "control",
     "cancel_job": "control",
+    "delete_job": "control",
     "create_token": "admin",
     "list_tokens": "admin",
     "revoke_token": "admin",

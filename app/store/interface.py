@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from schemas.events import Event, EventData, WorkerLine
 from schemas.job import JobState, Progress
+from schemas.problems import Tombstone
 from schemas.tokens import Scope
 from schemas.webhooks import DeliveryState
 
@@ -77,6 +78,22 @@ class StoreUnavailable(Exception):
 
 class KeyConflict(Exception):
     """The idempotency key was used before, with another body; ``job_id`` is that job."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id)
+        self.job_id = job_id
+
+
+class KeyOfDeleted(Exception):
+    """The idempotency key came before, with this input, for a job that was deleted since."""
+
+    def __init__(self, tombstone: Tombstone) -> None:
+        super().__init__(tombstone.job_id)
+        self.tombstone = tombstone
+
+
+class InUse(Exception):
+    """A job that has not ended names the job, or files of it, in its request; ``job_id`` is that other one."""
 
     def __init__(self, job_id: str) -> None:
         super().__init__(job_id)
@@ -172,6 +189,22 @@ class Unobserved:
         """Nothing."""
 
 
+class TombstoneStore(Protocol):
+    """Jobs that were deleted. Every method is one transaction, durable when it returns, safe from any thread."""
+
+    def bury(self, job_id: str) -> bool:
+        """Delete a settled job with all that was said of it, and leave a tombstone; False when there is no such job.
+
+        Raises IllegalTransition for a job that has not settled, InUse for one that such a job goes on from.
+        """
+
+    def get(self, job_id: str) -> Tombstone | None:
+        """What is known of a job that was deleted; None when there was none."""
+
+    def settled(self) -> Sequence[tuple[str, str]]:
+        """Id and end of every job that has settled and is there, the newest first."""
+
+
 class Store(Protocol):
     """Jobs and their events. Every method is one transaction, durable when it returns, safe from any thread."""
 
@@ -183,14 +216,21 @@ class Store(Protocol):
     def deliveries(self) -> DeliveryStore:
         """The outbox."""
 
+    @property
+    def tombstones(self) -> TombstoneStore:
+        """What is left of jobs that were deleted."""
+
     def accept(self, job: NewJob) -> tuple[JobRow, bool]:
         """Store a job as queued with its event 0. With a key seen before and the same input: that job, and False.
 
-        Raises KeyConflict when the key was used with another input.
+        Raises KeyConflict when the key was used with another input, KeyOfDeleted when its job was deleted since.
         """
 
     def get(self, job_id: str) -> JobRow | None:
         """The job, or None."""
+
+    def ids(self) -> frozenset[str]:
+        """The ids of all jobs."""
 
     def of_key(self, idempotency_key: str) -> JobRow | None:
         """The job that came with this key, or None."""

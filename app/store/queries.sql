@@ -49,6 +49,9 @@ UPDATE attempt SET read_offset = :read_offset WHERE job_id = :job_id AND attempt
 -- name: job
 SELECT * FROM job WHERE job_id = :job_id;
 
+-- name: ids
+SELECT job_id FROM job;
+
 -- name: job_of_key
 SELECT * FROM job WHERE idempotency_key = :idempotency_key;
 

@@ -9,12 +9,13 @@ from app.clock import now
 from app.store.bounds import within_bounds
 from app.store.database import Database, Writer
 from app.store.deliveries import SqliteDeliveries, put
-from app.store.interface import IllegalTransition, JobRow, KeyConflict, NewJob, Observer
+from app.store.interface import IllegalTransition, JobRow, KeyConflict, KeyOfDeleted, NewJob, Observer
 from app.store.lines import typed_line
 from app.store.progress import advance
 from app.store.rows import event_of, event_values, job_of, job_values, to_text
 from app.store.statements import statements
 from app.store.tokens import SqliteTokens
+from app.store.tombstones import SqliteTombstones, tombstone_of_key
 from schemas.events import Event, EventData, JobCompleted, JobQueued, WorkerLine
 from schemas.job import ACTIVE, IMPLIED_BY_EVENT, TERMINAL, TRANSITIONS, JobState, Progress
 
@@ -34,6 +35,7 @@ class SqliteStore:
         self._database = Database(path, observer)
         self.tokens = SqliteTokens(self._database)
         self.deliveries = SqliteDeliveries(self._database)
+        self.tombstones = SqliteTombstones(self._database)
 
     def accept(self, job: NewJob) -> tuple[JobRow, bool]:
         """Store a job as queued with its event 0, or find the one that came with the same key."""
@@ -44,6 +46,7 @@ class SqliteStore:
                     if seen.input_sha256 != job.input_sha256:
                         raise KeyConflict(seen.job_id)
                     return seen, False
+                _refuse_key_of_deleted(connection, job)
             time = now()
             connection.execute(_SQL["insert_job"], job_values(job, time))
             position = connection.execute(_SQL["position"], {"job_id": job.job_id}).fetchone()[0]
@@ -55,6 +58,11 @@ class SqliteStore:
         """The job, or None."""
         with self._database.reading() as connection:
             return _one(connection, "job", job_id=job_id)
+
+    def ids(self) -> frozenset[str]:
+        """The ids of all jobs."""
+        with self._database.reading() as connection:
+            return frozenset(row["job_id"] for row in connection.execute(_SQL["ids"]).fetchall())
 
     def of_key(self, idempotency_key: str) -> JobRow | None:
         """The job that came with this key, or None."""
@@ -226,6 +234,14 @@ def _one(connection: sqlite3.Connection, statement: str, **values: object) -> Jo
 
 def _all(connection: sqlite3.Connection, statement: str, **values: object) -> list[JobRow]:
     return [job_of(row) for row in connection.execute(_SQL[statement], values).fetchall()]
+
+
+def _refuse_key_of_deleted(connection: sqlite3.Connection, job: NewJob) -> None:
+    assert job.idempotency_key is not None
+    tombstone = tombstone_of_key(connection, job.idempotency_key)
+    if tombstone is not None:
+        same = tombstone.input_sha256 == job.input_sha256
+        raise KeyOfDeleted(tombstone) if same else KeyConflict(tombstone.job_id)
 
 
 def _known(connection: sqlite3.Connection, job_id: str) -> JobRow:

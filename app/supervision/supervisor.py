@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from app.followers import Followers
 from app.free_space import shortage
-from app.job_folder import remove_unaccepted
+from app.job_folder import remove_strays
 from app.settings import Settings
 from app.store.interface import IllegalTransition, JobRow, Store, StoreUnavailable
 from app.supervision.assigning import assignment_of, environment_of
@@ -82,7 +82,7 @@ class Supervisor:
     async def start(self) -> None:
         """Take over what an earlier supervisor left, then begin with the queue."""
         self._loop = asyncio.get_running_loop()
-        await self._thread(remove_unaccepted, self._settings.jobs, self._store.get)
+        await self._thread(remove_strays, self._settings.jobs, self._store.ids)
         for row in await self._thread(self._store.active):
             self._slots.hold(row.assigned)
             self._tend(row, self._adopt)

@@ -38,10 +38,10 @@ def test_every_state_can_be_reached_and_every_live_state_can_end():
     assert all(TERMINAL & targets for state, targets in TRANSITIONS.items() if state not in TERMINAL)
 
 
-def test_what_succeeded_or_is_being_cancelled_allows_no_action():
-    none = {state for state, actions in ALLOWED_ACTIONS.items() if not actions}
-    assert none == {"succeeded", "early_stopped", "cancelling"}
-    assert {actions for state, actions in ALLOWED_ACTIONS.items() if state in TERMINAL - none} == {("retry",)}
+def test_what_is_being_cancelled_allows_no_action_and_what_has_ended_can_be_deleted():
+    assert {state for state, actions in ALLOWED_ACTIONS.items() if not actions} == {"cancelling"}
+    assert {state for state, actions in ALLOWED_ACTIONS.items() if "delete" in actions} == TERMINAL
+    assert {state for state, actions in ALLOWED_ACTIONS.items() if "retry" in actions} == {"failed", "cancelled"}
 
 
 def test_implied_states_are_states_and_their_events_exist():

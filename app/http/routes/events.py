@@ -35,7 +35,7 @@ _EXAMPLE = {"events": [EVENT], "lastSeq": 12, "complete": False}
                 NDJSON: {"schema": {"type": "string"}},
             },
         },
-        **problems(401, 404, 406, 422),
+        **problems(401, 404, 406, 410, 422),
     },
 )
 async def get_job_events(
@@ -83,7 +83,7 @@ async def _page(service: Service, job_id: str, after: int, limit: int) -> JSONRe
             "description": "Each event that a target is told of, and how far it has come.",
             "content": {"application/json": {"example": DELIVERIES}},
         },
-        **problems(401, 404),
+        **problems(401, 404, 410),
     },
 )
 async def get_job_deliveries(service: Services, job_id: JobId) -> JSONResponse:
@@ -104,7 +104,7 @@ async def get_job_deliveries(service: Services, job_id: JobId) -> JSONResponse:
                 "application/json": {"example": {"attempt": 1, "truncated": False, "untrusted": "epoch 1\n"}},
             },
         },
-        **problems(401, 404, 406, 422),
+        **problems(401, 404, 406, 410, 422),
     },
 )
 async def get_job_logs(

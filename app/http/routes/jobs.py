@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Security
+from fastapi import APIRouter, Path, Query, Response, Security
 from fastapi.responses import JSONResponse
 
 from app.http.routes.common import LARGEST_SEQ, Body, Key, Services, bearer, job_answer, problems, request_body
@@ -25,7 +25,10 @@ _JOB = {"model": JobView, "content": {"application/json": {"example": VIEW}}}
     status_code=202,
     response_model=None,
     openapi_extra=request_body(),
-    responses={202: {**_JOB, "description": "Durable from now on."}, **problems(400, 401, 408, 413, 415, 422, 429)},
+    responses={
+        202: {**_JOB, "description": "Durable from now on."},
+        **problems(400, 401, 408, 410, 413, 415, 422, 429),
+    },
 )
 async def create_job(service: Services, body: Body, key: Key) -> JSONResponse:
     """Accept a job and answer at once. Lost the answer? Send it again with the same Idempotency-Key."""
@@ -71,7 +74,10 @@ def _pair(label: str | None) -> tuple[str, str] | None:
     operation_id="get_job",
     summary="A job; or wait until something happens to it",
     response_model=None,
-    responses={200: {**_JOB, "description": "The job, at the latest when the wait ends."}, **problems(401, 404, 422)},
+    responses={
+        200: {**_JOB, "description": "The job, at the latest when the wait ends."},
+        **problems(401, 404, 410, 422),
+    },
 )
 async def get_job(
     service: Services,
@@ -102,7 +108,7 @@ async def get_job(
             "content": {"application/json": {"example": PAYLOAD}},
         },
         202: {**_JOB, "description": "Not settled yet."},
-        **problems(401, 404),
+        **problems(401, 404, 410),
     },
 )
 async def get_job_result(service: Services, job_id: JobId) -> JSONResponse:
@@ -112,10 +118,25 @@ async def get_job_result(service: Services, job_id: JobId) -> JSONResponse:
     return job_answer(await service.view(row), 202) if payload is None else JSONResponse(payload)
 
 
+@router.delete(
+    "/v1/jobs/{job_id}",
+    operation_id="delete_job",
+    summary="Delete a job that has ended",
+    status_code=204,
+    response_class=Response,
+    responses={204: {"description": "It is gone, or was before."}, **problems(401, 404, 409)},
+)
+async def delete_job(service: Services, job_id: JobId) -> Response:
+    """Its events, its log and its own folder with the checkpoints in it; what lies under `saveDir` stays. Not reversible:
+    what is asked of it from then on is answered with 410 and what is known."""
+    await service.delete(job_id)
+    return Response(status_code=204)
+
+
 _ASKED = {
     202: {**_JOB, "description": "Asked; the worker saves a checkpoint at its next step. Look at the state."},
     200: {**_JOB, "description": "It is so already."},
-    **problems(401, 404, 409),
+    **problems(401, 404, 409, 410),
 }
 
 
@@ -184,7 +205,7 @@ async def resume_job(service: Services, job_id: JobId) -> JSONResponse:
     summary="Train again what failed or was cancelled",
     status_code=202,
     response_model=None,
-    responses={202: {**_JOB, "description": "A new job."}, **problems(401, 404, 409, 422, 429)},
+    responses={202: {**_JOB, "description": "A new job."}, **problems(401, 404, 409, 410, 422, 429)},
 )
 async def retry_job(
     service: Services,

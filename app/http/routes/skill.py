@@ -43,7 +43,7 @@ SchemaName = Literal["input", "output", "event", "problem", "plan"]
             "description": "Still running when the wait ended; it goes on. Do what nextAction says.",
             "content": {"application/json": {"example": VIEW}},
         },
-        **problems(400, 401, 406, 408, 413, 415, 422, 429),
+        **problems(400, 401, 406, 408, 410, 413, 415, 422, 429),
     },
 )
 async def invoke_skill(

@@ -194,3 +194,20 @@ def test_a_failed_job_is_tried_again_by_word(service: RunningService) -> None:
     again = command(home, "retry", failed)
     assert again.returncode == 0, again.stderr
     assert command(home, "wait", again.stdout.strip()).returncode == 0
+
+
+def test_jobs_are_deleted_by_name_and_by_age(service: RunningService) -> None:
+    home, file = service.settings.home, write_request(service.settings.workspace, SUCCEEDS)
+    jobs = [command(home, "submit", str(file)).stdout.strip() for _ in range(3)]
+    for job_id in jobs:
+        assert command(home, "wait", job_id).returncode == 0
+    assert command(home, "delete", jobs[0], jobs[1]).stdout.split() == jobs[:2]
+    gone = command(home, "status", jobs[0])
+    assert (gone.returncode, "was deleted at" in gone.stderr) == (2, True)
+    assert "job_none" in command(home, "delete", "job_none").stderr
+    planned = json.loads(command(home, "clean", "--keep", "1", "--dry-run", "--json").stdout)
+    assert jobs[2] not in planned["deleted"]
+    assert command(home, "status", jobs[2]).returncode == 0
+    assert command(home, "clean", "--older-than", "1w").stdout == ""
+    assert command(home, "clean").returncode == 2
+    assert (service.settings.jobs / jobs[2]).exists()

@@ -24,6 +24,8 @@ COMMANDS = {
     "serve": [],
     "token": [],
     "schema": [],
+    "delete": ["job_1", "job_2"],
+    "clean": ["--older-than", "30d", "--dry-run"],
 }
 
 

@@ -20,7 +20,7 @@ from tests.app.listening import listening
 OPERATIONS = {
     "invoke_skill", "plan_training", "list_skills", "get_skill", "get_skill_schema", "create_job", "list_jobs",
     "get_job", "get_job_events", "get_job_result", "get_job_logs", "cancel_job", "stop_job", "pause_job", "resume_job", "retry_job", "get_capabilities", "check_health",
-    "check_readiness", "create_token", "list_tokens", "revoke_token", "get_metrics", "get_job_deliveries",
+    "check_readiness", "create_token", "list_tokens", "revoke_token", "delete_job", "get_metrics", "get_job_deliveries",
 }  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def test_a_stopped_job_has_a_result(service: Listening):
 
 def test_a_failed_job_is_tried_again_as_a_new_one(service: Listening):
     failed = service.submit(FAILS, labels={"who": "me"})
-    assert service.settled(failed)["allowedActions"] == ["retry"]
+    assert service.settled(failed)["allowedActions"] == ["retry", "delete"]
     # The model file as it is now: somebody has mended it meanwhile.
     service.model(WHOLE)
     key = {"Idempotency-Key": f"again-{failed}"}

@@ -49,7 +49,7 @@ def test_a_job_from_acceptance_to_result(service: Listening):
 
     service.open_gate(view.job_id)
     settled = service.settled(view.job_id)
-    assert (settled["state"], settled["labels"], settled["allowedActions"]) == ("succeeded", {"who": "me"}, [])
+    assert (settled["state"], settled["labels"], settled["allowedActions"]) == ("succeeded", {"who": "me"}, ["delete"])
     assert settled["nextAction"]["operation"] == "get_job_result"
     payload = service.client.get(settled["links"]["result"])
     assert payload.status_code == 200
@@ -258,7 +258,7 @@ def test_a_cancel_is_kept_idempotent_and_refused_after_another_end(service: List
     done = service.submit(WHOLE)
     service.settled(done)
     problem = check_problem(service.client.post(f"/v1/jobs/{done}/cancel"), 409, "action_not_allowed")
-    assert problem["allowedActions"] == []
+    assert problem["allowedActions"] == ["delete"]
     assert problem["nextAction"]["operation"] == "get_job_result"
 
 

@@ -1,0 +1,72 @@
+"""Deleted jobs in SQLite. Promises what ``app.store.interface.TombstoneStore`` says."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from app.clock import now
+from app.store.database import Database
+from app.store.interface import IllegalTransition, InUse
+from app.store.rows import job_of, to_text
+from app.store.statements import statements
+from schemas.job import TERMINAL
+from schemas.problems import Tombstone
+
+_SQL = statements("tombstones.sql")
+_TERMINAL = to_text(sorted(TERMINAL))
+
+
+class SqliteTombstones:
+    """The rows of the table ``tombstone``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def bury(self, job_id: str) -> bool:
+        """Delete a settled job with all that was said of it, and leave a tombstone; False when there is no such job.
+
+        Raises IllegalTransition for a job that has not settled, InUse for one that such a job goes on from.
+        """
+        place = {"job_id": job_id}
+        with self._database.writing() as connection:
+            found = connection.execute(_SQL["job"], place).fetchone()
+            if found is None:
+                return False
+            row = job_of(found)
+            if row.state not in TERMINAL:
+                raise IllegalTransition(row, row.state)
+            user = connection.execute(_SQL["user"], {**place, "terminal": _TERMINAL}).fetchone()
+            if user is not None:
+                raise InUse(user["job_id"])
+            digest = {"payload_sha256": _hash_of(row.payload), "time": now()}
+            connection.execute(_SQL["insert"], {**place, **digest})
+            for statement in ("delete_events", "delete_attempts", "delete_job"):
+                connection.execute(_SQL[statement], place)
+            return True
+
+    def get(self, job_id: str) -> Tombstone | None:
+        """What is known of a job that was deleted; None when there was none."""
+        with self._database.reading() as connection:
+            found = connection.execute(_SQL["tombstone"], {"job_id": job_id}).fetchone()
+            return None if found is None else _tombstone_of(found)
+
+    def settled(self) -> Sequence[tuple[str, str]]:
+        """Id and end of every job that has settled and is there, the newest first."""
+        with self._database.reading() as connection:
+            return [tuple(row) for row in connection.execute(_SQL["settled"], {"terminal": _TERMINAL}).fetchall()]
+
+
+def tombstone_of_key(connection: sqlite3.Connection, idempotency_key: str) -> Tombstone | None:
+    """The deleted job that came with this key, for whoever has a transaction open."""
+    found = connection.execute(_SQL["tombstone_of_key"], {"idempotency_key": idempotency_key}).fetchone()
+    return None if found is None else _tombstone_of(found)
+
+
+def _tombstone_of(row: sqlite3.Row) -> Tombstone:
+    return Tombstone(**{name: row[name] for name in Tombstone.model_fields})
+
+
+def _hash_of(payload: dict[str, Any] | None) -> str:
+    return hashlib.sha256(json.dumps(payload, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
