@@ -204,7 +204,7 @@ class TrainingConfig(Document):
     compile: Annotated[
         Literal["off", "on", "auto"],
         Field(
-            description="torch.compile of the training pass; auto: on a GPU, where the run is long enough to gain by it."
+            description="torch.compile of the training pass; auto: where the run is long enough to gain by it and a trial is faster; tuning in the payload says why, or why not."
         ),
     ] = "off"
     deterministic: Annotated[

@@ -16,7 +16,7 @@ from trainer_core.loop import randomness
 from trainer_core.loop.announcing import about, announce
 from trainer_core.loop.averaging import Averaging, build_averaging
 from trainer_core.loop.batches import Batches, Order
-from trainer_core.loop.choices import MICRO_BATCH, RATE
+from trainer_core.loop.choices import COMPILE, MICRO_BATCH, RATE
 from trainer_core.loop.clipping import build_clipping
 from trainer_core.loop.divergence import Examiner
 from trainer_core.loop.epoch_clock import EpochClock
@@ -26,8 +26,9 @@ from trainer_core.loop.material import Material, Sizes, Surroundings
 from trainer_core.loop.metrics.metrics import Figures, build_figures
 from trainer_core.loop.optimizers import build_optimizer
 from trainer_core.loop.position import Position
-from trainer_core.loop.preparing.compiling import Compilation, Trial, compile_network
+from trainer_core.loop.preparing.compiling import Compilation
 from trainer_core.loop.preparing.parameter_groups import follow_rate
+from trainer_core.loop.preparing.trial import Trial
 from trainer_core.loop.profiling import Profiling, build_profiling
 from trainer_core.loop.recovery.fitting import build_memory
 from trainer_core.loop.recovery.ledger import Ledger
@@ -44,7 +45,7 @@ from trainer_core.loop.schedules import build_schedule, watched_figure
 from trainer_core.loop.sources import build_source
 from trainer_core.loop.statistics import Statistics
 from trainer_core.loop.trainer import Trainer
-from trainer_core.loop.tuning.tuning import settled_learning_rate, tune_rate, tune_size
+from trainer_core.loop.tuning import tuning
 from trainer_core.loop.writing import build_writing
 from trainer_core.monitors.watch import watch_network
 
@@ -53,10 +54,12 @@ def assemble(around: Surroundings, material: Material, sizes: Sizes) -> Trainer:
     """Build every part, say what was chosen, and put the run where ``resumeFrom`` left it."""
     parts = Assembly(around, material, sizes)
     trainer = parts.trainer()
-    tuned = tune_size(around, trainer)
+    tuned = tuning.tune_size(around, trainer)
     parts.about[MICRO_BATCH] = str(trainer.memory.size)
     trainer.network = parts.network()
-    tuned += tune_rate(around, trainer, parts.learning_rate, parts.train_with)
+    parts.about[COMPILE] = "on" if parts.compilation.on else "off"
+    tuned += parts.compilation.tuned
+    tuned += tuning.tune_rate(around, trainer, parts.learning_rate, parts.train_with)
     announce(around, material, sizes, trainer, parts.learning_rate, parts.compilation, tuned)
     randomness.seed_everything(around.request.training_config.seed + around.ranks.index)
     if around.ranks.from_first(lambda: around.request.checkpoint_config.resume_from is not None):
@@ -80,7 +83,7 @@ class Assembly:
         self.averaging = self._averaging()
         for model in self.averaging.models():
             around.ranks.prepare(model)
-        self.learning_rate = settled_learning_rate(around, material.parameters)
+        self.learning_rate = tuning.settled_learning_rate(around, material.parameters)
         self.about = about(around, material, sizes, self.learning_rate)
         self.optimizer = build_optimizer(material.model, self.training, self.learning_rate, around.device)
         self.gradients = around.ranks.adopt(self.optimizer)
@@ -205,10 +208,9 @@ class Assembly:
 
     @cached_property
     def compilation(self) -> Compilation:
-        material = self.material
-        passes = self.sizes.length.total_steps * self.training.gradient_accumulation
-        mode = "off" if self.around.ranks.strategy in ("fsdp", "dp") else self.training.compile
-        return compile_network(material.model, mode, self._trial(self.memory.size), passes)
+        size = self.memory.size
+        passes = self.sizes.length.total_steps * self.batches.passes(size)
+        return tuning.compile_where_it_pays(self.around, self.material.model, self._trial(size), passes)
 
     def _batches(self) -> Batches:
         training, samples = self.training, self.material.data.train

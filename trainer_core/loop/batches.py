@@ -116,6 +116,10 @@ class Batches:
         self._source = source
         self._ranks = ranks
 
+    def passes(self, size: int) -> int:
+        """Passes of a rank over a full optimizer batch, ``size`` samples at a time."""
+        return math.ceil(math.ceil(min(self.order.batch_size, self.order.samples) / self._ranks.world) / size)
+
     def of_epoch(self, epoch: int, start: int, stop: int) -> Generator[OptimizerBatch, None, None]:
         """Batches ``start`` to ``stop`` (excluded) of the epoch with index ``epoch``."""
         whole = self.order.batches(epoch, start, stop)

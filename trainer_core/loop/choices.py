@@ -7,7 +7,7 @@ from schemas.request import TrainingRequest
 from trainer_core.loop.saving import saved_choice
 
 # Names of what a checkpoint's manifest says of what was found.
-RATE, MICRO_BATCH = "learningRate", "microBatch"
+RATE, MICRO_BATCH, COMPILE = "learningRate", "microBatch", "compile"
 
 # Parameters above which a batch of 32 is halved, and halved again for each factor of four.
 _LARGE = 100_000_000

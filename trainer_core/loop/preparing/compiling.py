@@ -1,31 +1,21 @@
-"""``torch.compile`` of the training pass, where it pays, and the way back where it fails."""
+"""``torch.compile`` of the training pass, where it pays, and the way back where it fails or does not."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from schemas.events import Alert
-from trainer_core.data.samples import Samples
+from schemas.events import Alert, RunTuned
 from trainer_core.failure import Failure
-from trainer_core.loop.buffers import keeping_buffers
-from trainer_core.loop.forward import Forward
-from trainer_core.loop.randomness import untouched
-from trainer_core.loop.trees import as_tensors, map_tensors
+from trainer_core.loop.preparing.pay_back import USUAL, Costs, expect
+from trainer_core.loop.preparing.trial import Trial
 
 Mode = Literal["off", "on", "auto"]
 
-# What compiling costs: seconds to begin with, and for each module that computes. What it brings: at the least this share
-# of a step on a GPU. Auto wants twice the cost back. Estimates on the careful side: measure, and say "on".
-_SECONDS = 20.0
-_SECONDS_A_MODULE = 0.3
-_SHARE = 0.1
-_WANTED = 2.0
-_PASSES = 3
+SETTING = "/trainingConfig/compile"
 
 
 class CompiledNetwork(nn.Module):
@@ -59,87 +49,81 @@ class Compilation:
     network: nn.Module
     on: bool = False
     alerts: list[Alert] = field(default_factory=list)
+    tuned: list[RunTuned] = field(default_factory=list)
 
 
 def compile_network(
     model: nn.Module,
     mode: Mode,
-    trial: "Trial",
-    steps: int,
+    trial: Trial,
+    passes: int,
     *,
     backend: str = "inductor",
+    costs: Costs = USUAL,
+    barrier: str | None = None,
+    agree: Callable[[bool], bool] = lambda own: own,
 ) -> Compilation:
-    """``model``, compiled by ``backend`` when ``mode`` says so, for a run of ``steps`` forward passes.
+    """``model``, compiled by ``backend`` when ``mode`` says so, for a run of ``passes`` forward and backward.
 
-    ``auto`` compiles on a GPU alone, and when a tenth of the run's steps, by the time that ``trial`` takes, is at least
-    twice what compiling is expected to cost. It is compiled here, by one pass forward and backward; if that fails the run
-    goes on with ``model`` as it is, and an alert says why.
+    ``auto`` compiles where nothing stands against it (``barrier``) and the run is expected to be long enough (see
+    ``expect``), and keeps what it compiled where a pass of it is faster. It is compiled here, by one pass; if that fails the
+    run goes on with ``model`` as it is, and an alert says why. ``agree`` is whether all ranks say yes; all are asked alike.
     """
-    if mode == "off" or (mode == "auto" and not _pays(model, trial, steps)):
+    if mode == "off":
         return Compilation(model)
+    began, plain = time.monotonic(), 0.0
+    if mode == "auto":
+        expected = expect(model, trial, passes, costs, barrier)
+        plain = expected.seconds
+        if not agree(expected.against is None):
+            return Compilation(model, tuned=[_decided("off", expected.against or _ELSEWHERE, began)])
     compiled: Any = torch.compile(model, backend=backend)
     # Its call alone: the module around it would give every parameter a second name.
     network = CompiledNetwork(model, compiled.__call__)
     network.admit(trial.size)
-    began = time.monotonic()
+    began_compiling = time.monotonic()
+    failure = _tried(trial, network)
+    seconds = round(time.monotonic() - began_compiling, 1)
+    if not agree(failure is None):
+        alerts = [] if failure is None else [_failed(failure, "warning" if mode == "on" else "info")]
+        tuned = [_decided("off", "the model could not be compiled", began)] if mode == "auto" else []
+        return Compilation(model, alerts=alerts, tuned=tuned)
+    message = f"The model is compiled (torch.compile, {backend}); that took {seconds:g} s."
+    alerts = [Alert(code="compiled", level="info", message=message)]
+    if mode == "on":
+        return Compilation(network, True, alerts)
+    faster = trial.seconds(network)
+    measured = {"plainSeconds": plain, "compiledSeconds": faster, "compilingSeconds": seconds}
+    words = (
+        f"a pass takes {faster * 1e3:.3g} ms compiled and {plain * 1e3:.3g} ms as it is; compiling took {seconds:g} s"
+    )
+    if not agree(faster <= costs.kept * plain):
+        torch.compiler.reset()
+        return Compilation(model, tuned=[_decided("off", words, began, measured)])
+    return Compilation(network, True, alerts, [_decided("on", words, began, measured)])
+
+
+_ELSEWHERE = "another rank found that it does not pay"
+
+
+def _decided(what: Mode, words: str, began: float, measured: dict[str, Any] | None = None) -> RunTuned:
+    return RunTuned(
+        setting=SETTING,
+        found=what,
+        used=what,
+        reason=f"{words[0].upper()}{words[1:]}.",
+        seconds=time.monotonic() - began,
+        measured=[measured] if measured else [],
+    )
+
+
+def _tried(trial: Trial, network: nn.Module) -> Failure | None:
+    """What one pass raised."""
     try:
         trial.run(network)
     except Failure as failure:
-        return Compilation(model, alerts=[_failed(failure)])
-    seconds = round(time.monotonic() - began, 1)
-    message = f"The model is compiled (torch.compile, {backend}); that took {seconds:g} s."
-    return Compilation(network, True, [Alert(code="compiled", level="info", message=message)])
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One pass of ``size`` training samples forward and backward. Parameters, buffers, gradients and generators are
-    afterwards as they were."""
-
-    samples: Samples
-    forward: Forward
-    size: int
-    device: torch.device
-
-    def run(self, network: nn.Module) -> list[str]:
-        """Take it once; the trainable parameters that got no gradient, by name. Raises Failure for whatever goes wrong."""
-        inputs, targets = (
-            map_tensors(lambda tensor: tensor.to(self.device), side)
-            for side in as_tensors(self.samples.take(np.arange(self.size)))
-        )
-        try:
-            with untouched(self.device), keeping_buffers(network):
-                self.forward.backward(self.forward(network, inputs, targets).loss_sum)
-            trained = (item for item in network.named_parameters() if item[1].requires_grad)
-            return [name for name, parameter in trained if parameter.grad is None]
-        finally:
-            network.zero_grad(set_to_none=True)
-
-    def seconds(self, network: nn.Module) -> float:
-        """The shortest of a few."""
-        fastest = float("inf")
-        for _ in range(_PASSES):
-            began = time.perf_counter()
-            self.run(network)
-            torch.cuda.synchronize(self.device)
-            fastest = min(fastest, time.perf_counter() - began)
-        return fastest
-
-
-def expected_to_pay(steps: int, seconds_a_step: float, modules: int) -> bool:
-    """Whether compiling is expected to bring back twice what it costs."""
-    return steps * seconds_a_step * _SHARE >= _WANTED * (_SECONDS + _SECONDS_A_MODULE * modules)
-
-
-def _pays(model: nn.Module, trial: Trial, steps: int) -> bool:
-    if trial.device.type != "cuda":
-        return False
-    computing = sum(1 for module in model.modules() if not list(module.children()))
-    try:
-        return expected_to_pay(steps, trial.seconds(model), computing)
-    except Failure:
-        # What does not fit into memory is the first batch's to tell.
-        return False
+        return failure
+    return None
 
 
 def _size_of(inputs: tuple[Any, ...], named: dict[str, Any]) -> int:
@@ -148,11 +132,11 @@ def _size_of(inputs: tuple[Any, ...], named: dict[str, Any]) -> int:
     return next((len(item) for item in found), 0)
 
 
-def _failed(failure: Failure) -> Alert:
+def _failed(failure: Failure, level: Literal["info", "warning"]) -> Alert:
     text = failure.error.untrusted or failure.error.message
     return Alert(
         code="compile_failed",
-        level="warning",
+        level=level,
         message="The model could not be compiled; it is trained as it is.",
         evidence={"untrusted": text[-1024:]},
         remedy='Set trainingConfig.compile to "off", or mend what the compiler names.',

@@ -2,15 +2,19 @@
 
 from collections.abc import Callable
 
+from torch import nn
+
 from schemas.events import Alert, Log, RunTuned
 from schemas.request import TrainingRequest
-from trainer_core.loop.choices import RATE
+from trainer_core.loop.choices import COMPILE, RATE
 from trainer_core.loop.material import Surroundings
 from trainer_core.loop.optimizers import default_learning_rate
+from trainer_core.loop.preparing.compiling import Compilation, Mode, compile_network
+from trainer_core.loop.preparing.trial import Trial
 from trainer_core.loop.recovery.fitting import has_batch_norm, largest_cut, shares_of
 from trainer_core.loop.saving import saved_choice
 from trainer_core.loop.trainer import Trainer
-from trainer_core.loop.tuning import batch_size
+from trainer_core.loop.tuning import batch_size, learning_rate
 from trainer_core.loop.tuning.batch_size import find_micro_batch
 from trainer_core.loop.tuning.learning_rate import find_learning_rate
 
@@ -25,6 +29,33 @@ def settled_learning_rate(around: Surroundings, parameters: int) -> float:
         return usual
     saved = around.ranks.from_first(lambda: saved_choice(around.request.checkpoint_config, RATE))
     return float(saved or usual)
+
+
+def compile_where_it_pays(around: Surroundings, model: nn.Module, trial: Trial, passes: int) -> Compilation:
+    """``model`` for ``passes`` of a run, compiled as the request says."""
+    ranks = around.ranks
+    barrier = _barrier_to_compiling(around)
+    return compile_network(
+        model, _mode(around), trial, passes, barrier=barrier, agree=lambda own: not ranks.any(not own)
+    )
+
+
+def _mode(around: Surroundings) -> Mode:
+    """What the request says of compiling; ``auto`` was decided when a run began that is resumed: its bits depend on it."""
+    wanted, saved = around.request.training_config.compile, None
+    if wanted == "auto":
+        saved = around.ranks.from_first(lambda: saved_choice(around.request.checkpoint_config, COMPILE))
+    elif around.ranks.strategy in ("fsdp", "dp"):
+        return "off"
+    return "on" if saved == "on" else "off" if saved == "off" else wanted
+
+
+def _barrier_to_compiling(around: Surroundings) -> str | None:
+    """What of the request stands against compiling, as the end of a sentence."""
+    if around.request.training_config.deterministic:
+        return "with trainingConfig.deterministic a measurement is not to decide over bits"
+    strategy = around.ranks.strategy
+    return f"with strategy {strategy} nothing is compiled" if strategy in ("fsdp", "dp") else None
 
 
 def tune_size(around: Surroundings, trainer: Trainer) -> list[RunTuned]:
@@ -42,15 +73,16 @@ def tune_size(around: Surroundings, trainer: Trainer) -> list[RunTuned]:
 
 
 def tune_rate(
-    around: Surroundings, trainer: Trainer, learning_rate: float, train_with: Callable[[float], None]
+    around: Surroundings, trainer: Trainer, otherwise: float, train_with: Callable[[float], None]
 ) -> list[RunTuned]:
-    """Search for a learning rate, where that is wanted, and have the run ``train_with`` it; not in a run that is resumed."""
+    """Search for a learning rate, where that is wanted, and have the run ``train_with`` it, or with the one it has ``otherwise``; not in a run that is
+    resumed."""
     wanted = around.request.training_config.rate_search
     if wanted is None or _goes_on(around):
         return []
     _say(around, f"Looking for a learning rate: up to {wanted.steps} steps, which are then undone.")
-    tuned = find_learning_rate(trainer, wanted, learning_rate)
-    if tuned.used != learning_rate:
+    tuned = find_learning_rate(trainer, wanted, otherwise)
+    if tuned.used != otherwise:
         train_with(tuned.used)
     return [tuned]
 
@@ -74,10 +106,9 @@ def alerts_of(tuned: list[RunTuned], trainer: Trainer) -> list[Alert]:
     """What a person should know: what was looked for in vain, and where a size makes a difference to the result."""
     found = []
     for entry in tuned:
-        of_size = entry.setting == batch_size.SETTING
-        if entry.found is None and not of_size:
+        if entry.found is None and entry.setting == learning_rate.SETTING:
             found.append(_no_rate(entry))
-        if of_size and entry.found is not None and has_batch_norm(trainer.model):
+        if entry.setting == batch_size.SETTING and entry.found is not None and has_batch_norm(trainer.model):
             message = f"Batch normalisation sees the samples of one pass: with {entry.used} at a time the result is another than with more or fewer."
             remedy = "Use group or layer normalisation."
             found.append(Alert(code="batch_norm_sees_a_pass", level="warning", message=message, remedy=remedy))

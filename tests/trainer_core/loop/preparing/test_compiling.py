@@ -1,14 +1,18 @@
 """torch.compile: when it pays, that nothing else changes, and the way back."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from schemas.events import Alert, RunResolved
+from schemas.events import Alert, RunResolved, RunTuned
 from trainer_core.channel import Channel
 from trainer_core.loop.material import Surroundings, load
-from trainer_core.loop.preparing.compiling import CompiledNetwork, Trial, compile_network, expected_to_pay
+from trainer_core.loop.preparing.compiling import CompiledNetwork, compile_network
+from trainer_core.loop.preparing.pay_back import Costs, expect, expected_to_pay
+from trainer_core.loop.preparing.trial import Trial
 from trainer_core.loop.ranks import Ranks
 from trainer_core.stop import Stop
 
@@ -36,17 +40,48 @@ def test_a_short_last_batch_is_called_as_it_is_and_a_size_that_comes_again_is_co
 
 
 def test_the_rule_of_auto():
-    assert not expected_to_pay(1_000, 0.1, 50)
-    assert expected_to_pay(10_000, 0.1, 50)
-    assert not expected_to_pay(10_000, 0.001, 50)
-    assert not expected_to_pay(10_000, 0.1, 500)
+    assert not expected_to_pay(1_000, 0.1, 30)
+    assert expected_to_pay(10_000, 0.1, 30)
+    assert not expected_to_pay(10_000, 0.001, 30)
+    assert not expected_to_pay(10_000, 0.1, 60)
 
 
-@pytest.mark.parametrize(("mode", "chosen"), [("off", "off"), ("auto", "off")])
-def test_off_and_auto_on_a_cpu_compile_nothing(bench, mode, chosen):
-    run = bench.train(trainingConfig={"epochs": 1, "compile": mode})
-    assert run.of(RunResolved)[0].resolved["trainingConfig"]["compile"] == chosen
+def test_off_compiles_nothing_and_says_nothing(bench):
+    run = bench.train(trainingConfig={"epochs": 1})
+    assert run.of(RunResolved)[0].resolved["trainingConfig"]["compile"] == "off"
+    assert not run.of(RunTuned)
     assert not {"compiled", "compile_failed"} & {alert.code for alert in run.of(Alert)}
+
+
+def test_auto_measures_nothing_in_a_short_run_and_says_so(bench):
+    run = bench.train(trainingConfig={"epochs": 1, "compile": "auto"})
+    assert run.of(RunResolved)[0].resolved["trainingConfig"]["compile"] == "off"
+    (tuned,) = run.of(RunTuned)
+    assert (tuned.setting, tuned.used, tuned.measured) == ("/trainingConfig/compile", "off", [])
+    assert tuned.reason == "The run has 5 passes, and to measure wants 400."
+    assert tuned.seconds < 0.05
+
+
+def test_auto_knows_how_long_a_run_of_micro_batches_is(bench):
+    """70 samples in windows of 32, 4 at a time."""
+    training = {"epochs": 3, "compile": "auto", "gradientAccumulation": 2}
+    run = bench.train(trainingConfig=training, dataConfig={"microBatchSize": 4})
+    assert "72 passes" in run.of(RunTuned)[0].reason
+
+
+def test_where_bits_are_to_be_the_same_no_measurement_decides(bench):
+    run = bench.train(trainingConfig={"epochs": 1, "compile": "auto", "deterministic": True})
+    assert "deterministic" in run.of(RunTuned)[0].reason
+
+
+@pytest.mark.parametrize("compiled", ["on", "off"])
+def test_what_auto_decided_is_kept_over_a_resume(bench, compiled):
+    with torch._dynamo.config.patch(disable=True):
+        first = bench.train("first", trainingConfig={"epochs": 1, "compile": compiled})
+        resume = {"resumeFrom": str(first.run_folder)}
+        second = bench.train("second", trainingConfig={"epochs": 2, "compile": "auto"}, checkpointConfig=resume)
+    assert second.of(RunResolved)[0].resolved["trainingConfig"]["compile"] == compiled
+    assert not second.of(RunTuned)
 
 
 def parts(bench) -> tuple[nn.Module, Trial]:
@@ -106,3 +141,90 @@ def test_a_run_calls_what_was_compiled_and_says_so(bench):
     assert list(run.weights()) == list(plain.weights())
     for name, array in plain.weights().items():
         assert np.array_equal(array, run.weights()[name]), name
+
+
+# Compiling is free, so that a run of any length is expected to pay.
+FREE = Costs(seconds=0.0, seconds_a_module=0.0, passes=0)
+
+
+def spin(seconds: float) -> None:
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        pass
+
+
+class Awkward(nn.Module):
+    """Takes a while, but not where it is compiled."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not torch.compiler.is_compiling():
+            spin(0.02)
+        return self.model(x)
+
+
+def slow(graph: torch.fx.GraphModule, _inputs: list) -> object:
+    """A backend whose code is slow."""
+
+    def call(*inputs: object) -> object:
+        spin(0.02)
+        return graph(*inputs)
+
+    return call
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_auto_keeps_what_is_faster(bench, pays):
+    """The trial of a pass decides, and leaves no trace."""
+    model, trial = parts(bench)
+    model = Awkward(model) if pays else model
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    torch._dynamo.reset()
+    compilation = compile_network(model, "auto", trial, 100_000, backend="eager" if pays else slow, costs=FREE)
+    assert compilation.on == pays
+    assert (compilation.network is model) == (not pays)
+    (tuned,) = compilation.tuned
+    assert (tuned.used, tuned.found) == (("on", "on") if pays else ("off", "off"))
+    (measured,) = tuned.measured
+    assert (measured["compiledSeconds"] < measured["plainSeconds"]) == pays
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_auto_compiles_only_where_all_ranks_do(bench):
+    model, trial = parts(bench)
+    compilation = compile_network(model, "auto", trial, 100_000, costs=FREE, agree=lambda own: False)
+    assert (compilation.on, compilation.network is model) == (False, True)
+    assert "nother rank" in compilation.tuned[0].reason
+
+
+def test_what_auto_cannot_compile_is_no_warning(bench):
+    model, trial = parts(bench)
+    torch._dynamo.reset()
+
+    def refusing(_graph: torch.fx.GraphModule, _inputs: list) -> None:
+        raise RuntimeError("no such instruction")
+
+    compilation = compile_network(model, "auto", trial, 100_000, backend=refusing, costs=FREE)
+    assert [alert.level for alert in compilation.alerts] == ["info"]
+    assert compilation.tuned[0].used == "off"
+
+
+def test_without_a_compiler_nothing_is_measured(bench, monkeypatch):
+    model, trial = parts(bench)
+    monkeypatch.setenv("PATH", str(bench.folder))
+    monkeypatch.delenv("CXX", raising=False)
+    expected = expect(model, trial, 100_000, FREE)
+    assert expected.seconds == 0
+    assert "no compiler (g++, clang++)" in expected.against
+
+
+def test_a_long_run_of_short_passes_is_weighed(bench):
+    model, trial = parts(bench)
+    expected = expect(model, trial, 1000, Costs())
+    assert expected.seconds > 0
+    assert "1,000 passes" in expected.against
+    assert expect(model, trial, 10**9, Costs()).against is None

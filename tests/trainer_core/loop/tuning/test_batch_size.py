@@ -58,7 +58,7 @@ class Limited(nn.Module):
         self.seen += len(x)
         if x.numel() > numbers or (len(x) > limit and not backward):
             run_short()
-        until = time.perf_counter() + seconds * max(1, len(x) / 8)
+        until = time.perf_counter() + seconds * max(1, (len(x) / 8) ** 2)
         while time.perf_counter() < until:
             pass
         return Strained.apply(x + 1e-3 * self.seen + 0.01 * random.random(), limit)
@@ -143,7 +143,7 @@ def test_only_suggested_it_changes_nothing(limited):
 
 
 def test_by_throughput_it_ends_where_more_are_no_faster(limited):
-    """A pass takes as long for one sample as for eight, and from there on in proportion."""
+    """A pass takes as long for one sample as for eight, and then more than in proportion."""
     run = searched(limited, args={"seconds": 0.01}, by="throughput")
     assert found(run).found == 8
     assert [each["microBatch"] for each in found(run).measured] == [1, 2, 4, 8, 16]
