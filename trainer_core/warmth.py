@@ -15,11 +15,11 @@ MODULES = (
     "trainer_core.data.tables",
     "trainer_core.data.images",
     "trainer_core.data.datasets",
+    "trainer_core.trackers.main",
     "sklearn.linear_model",
     "sklearn.ensemble",
 )
 TRACKER_MODULES = (
-    "trainer_core.trackers.main",
     "mlflow",
     "mlflow.entities",
     "mlflow.tracking.client",

@@ -169,9 +169,10 @@ def _work(attempt_folder: Path, start: Start, tracker_ends: tuple[int, int] | No
     os.chdir(assignment.workspace)
     channel = FileChannel(attempt_folder / EVENTS_FILE)
     # It runs no code of the user and writes where that may not: it is started before the guard is there.
-    tracker = (
-        TrackerProcess.start(assignment) if tracker_ends is None else TrackerProcess.inherit(assignment, tracker_ends)
-    )
+    if tracker_ends is None:
+        tracker = TrackerProcess.start(assignment, start=start)
+    else:
+        tracker = TrackerProcess.inherit(assignment, tracker_ends)
     outcome = guarded(assignment, channel, stop, start)
     outcome = outcome.model_copy(update={"tracking": tracker.finish(outcome, channel)})
     channel.close()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -57,11 +58,14 @@ def write_table(folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def serving(home: Path, workspace: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    """A real service in a process of its own, and a client of it; what is left at the end is killed."""
-    environment = {**os.environ, "PT_HOME": str(home), "PT_WORKSPACE": str(workspace), "PT_PORT": "0", "PT_WARM": "off"}
+def serving(home: Path, workspace: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """A real service in a process of its own, and a client of it; what is left at the end is killed. Workers start as
+    programs, unless ``settings`` say otherwise; what a warm service logs is a pipe, for ``next_nursery``."""
+    own = {"PT_HOME": str(home), "PT_WORKSPACE": str(workspace), "PT_PORT": "0", "PT_WARM": "off", **settings}
+    log = subprocess.PIPE if own["PT_WARM"] == "on" else None
     command = [sys.executable, "-m", "app.cli", "serve", "--json"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, cwd=ROOT, text=True) as process:
+    every: dict[str, Any] = {"env": {**os.environ, **own}, "cwd": ROOT, "text": True}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, **every) as process:
         assert process.stdout is not None
         try:
             # Its one line, said once it answers.
@@ -71,6 +75,15 @@ def serving(home: Path, workspace: Path) -> Iterator[tuple[subprocess.Popen[str]
                 yield process, client
         finally:
             process.kill()
+
+
+def next_nursery(service: subprocess.Popen[str]) -> int:
+    """The process that workers are forked from, as soon as the service says that it is ready (again)."""
+    assert service.stderr is not None
+    for line in service.stderr:
+        if (said := re.search(r"Workers are forked from process (\d+)", line)) is not None:
+            return int(said.group(1))
+    raise AssertionError("the service ended before it had a nursery")
 
 
 @contextmanager

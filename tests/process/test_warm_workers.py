@@ -73,7 +73,7 @@ def test_it_has_nothing_of_the_nursery_nor_of_another_job(tmp_path: Path, nurser
                     str(attempt.log),
                     str(attempt.lock),
                     str(attempt.events),
-                    *_pipes(facts),
+                    *_to_the_trackers(facts),
                 ]
             )
             assert (facts["folder"], facts["session"], facts["tasks"]) == (str(tmp_path / "workspace"), worker.pid, 1)
@@ -86,11 +86,10 @@ def test_it_has_nothing_of_the_nursery_nor_of_another_job(tmp_path: Path, nurser
         assert set(first["drawn"]).isdisjoint(second["drawn"])
 
 
-def _pipes(facts: dict[str, Any]) -> list[str]:
-    """The one to the process of the trackers."""
-    pipes = [path for path in facts["files"] if path.startswith("pipe:")]
-    assert len(pipes) == 1
-    return pipes
+def _to_the_trackers(facts: dict[str, Any]) -> list[str]:
+    """The pipe to their process, and that process."""
+    [pipe] = [path for path in facts["files"] if path.startswith("pipe:")]
+    return [pipe, "anon_inode:[pidfd]"]
 
 
 def test_it_is_as_a_program_where_both_are_looked_at(tmp_path: Path, nursery: Nursery):
@@ -99,7 +98,7 @@ def test_it_is_as_a_program_where_both_are_looked_at(tmp_path: Path, nursery: Nu
     for name in ("folder", "threads"):
         assert warm[name] == cold[name], name
     assert warm["environment"].keys() == cold["environment"].keys()
-    assert len(warm["files"]) == len(cold["files"])
+    assert len(warm["files"]) == len(cold["files"]) + 1  # The process of the trackers, held as it was forked.
 
 
 @contextmanager

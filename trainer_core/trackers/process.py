@@ -6,15 +6,19 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from schemas.assignment import Assignment, Outcome
+from schemas.events import Start
 from schemas.result import Tracking
 from trainer_core.channel import Channel
 from trainer_core.trackers.csv import write_metrics
 from trainer_core.trackers.destination import find_destination
+from trainer_core.trackers.forked import Forked
 from trainer_core.trackers.report import read_report, report_file
 
 LOG_FILE = "tracker.log"
@@ -42,7 +46,7 @@ _PATIENCE_APART = Patience(quiet_seconds=30.0)
 class _Child:
     """A tracker process that was started."""
 
-    def __init__(self, process: subprocess.Popen[bytes], signs: list[Path], patience: Patience) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes] | Forked", signs: list[Path], patience: Patience) -> None:
         self.pid = process.pid
         self._process = process
         self._signs = signs
@@ -141,14 +145,21 @@ class _Unstarted:
 class TrackerProcess:
     """The trackers of one attempt, outside the worker: they can neither delay its steps nor fail its job."""
 
-    def __init__(self, assignment: Assignment, patience: Patience, ends: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        assignment: Assignment,
+        patience: Patience,
+        start: Start = "cold",
+        ends: tuple[int, int] | None = None,
+    ) -> None:
         self._attempt_folder = Path(assignment.attempt_folder)
         self._run_folder = Path(assignment.run_folder)
         destination = find_destination(assignment)
         self._planned = [] if destination is None else [destination.tracking("It never reported.")]
         try:
+            begin = _fork if start == "warm" else _spawn
             self._child: _Child | _Inherited | _Unstarted = (
-                _Child(_spawn(self._attempt_folder), self._reports(), patience)
+                _Child(begin(self._attempt_folder), self._reports(), patience)
                 if ends is None
                 else _Inherited(ends, self._reports(), patience)
             )
@@ -156,16 +167,17 @@ class TrackerProcess:
             self._child = _Unstarted(error)
 
     @classmethod
-    def start(cls, assignment: Assignment, patience: Patience | None = None) -> Self:
-        """Start the process and return at once. That it could not be started is said by ``finish``."""
-        return cls(assignment, patience or Patience())
+    def start(cls, assignment: Assignment, patience: Patience | None = None, start: Start = "cold") -> Self:
+        """Start the process and return at once: as a program or, ``warm``, forked from this process, which has loaded what
+        it needs and has one thread. That it could not be started is said by ``finish``."""
+        return cls(assignment, patience or Patience(), start)
 
     @classmethod
     def inherit(cls, assignment: Assignment, ends: tuple[int, int], patience: Patience | None = None) -> Self:
         """The process that ``start_apart`` has started."""
         for end in ends:
             os.set_inheritable(end, False)
-        return cls(assignment, patience or _PATIENCE_APART, ends)
+        return cls(assignment, patience or _PATIENCE_APART, ends=ends)
 
     @property
     def pid(self) -> int | None:
@@ -213,13 +225,26 @@ def start_apart(attempt_folder: Path) -> tuple[int, int]:
     return ends
 
 
+def _fork(attempt_folder: Path) -> Forked:
+    from trainer_core.trackers.main import main
+
+    with _log(attempt_folder) as log:
+        return Forked(partial(main, attempt_folder), attempt_folder, log)
+
+
 def _spawn(attempt_folder: Path, *inherited: int) -> subprocess.Popen[bytes]:
     # -P: no file of the user's may stand in for a module of this process.
     command = [sys.executable, "-P", "-m", "trainer_core.trackers.main", str(attempt_folder)]
-    log = os.open(attempt_folder / LOG_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
+    with _log(attempt_folder) as log:
         return subprocess.Popen(
             command, cwd=attempt_folder, stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=inherited
         )
+
+
+@contextlib.contextmanager
+def _log(attempt_folder: Path) -> Iterator[int]:
+    log = os.open(attempt_folder / LOG_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield log
     finally:
         os.close(log)

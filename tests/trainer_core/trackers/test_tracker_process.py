@@ -154,7 +154,7 @@ def test_a_tracker_apart_that_hangs_is_left_behind_in_bounded_time(make_attempt,
     attempt = make_attempt(f"sqlite:///{tmp_path}/mlflow.db")
     attempt.run()
     ends = start_apart(attempt.folder)
-    (child,) = psutil.Process().children()
+    (child,) = [child for child in psutil.Process().children() if str(attempt.folder) in child.cmdline()]
     child.suspend()
     process = TrackerProcess.inherit(attempt.assignment, ends, Patience(quiet_seconds=0.3, total_seconds=5))
     start = time.monotonic()
