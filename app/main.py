@@ -41,7 +41,7 @@ def create_app(settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> F
     metrics = Metrics()
     observers = Observers(metrics, JobLog())
     store = SqliteStore(settings.database, observers)
-    deliverer = make_deliverer(settings, store)
+    deliverer = make_deliverer(settings, store, metrics.sent)
     tracing = make_tracing(settings, store)
     observers.add(deliverer)
     observers.add(tracing)

@@ -112,6 +112,7 @@ class Service:
     async def submit(self, body: bytes, idempotency_key: str | None = None, operation: str = "create_job") -> Submitted:
         """Accept a job, durably; or find the one that came with this key. A refused one leaves nothing behind.
         ``operation`` is what the client called, and calls again with a mended input."""
+        self._require_open()
         submitted = await asyncio.to_thread(self._submit, body, idempotency_key, operation)
         if submitted.new:
             self._supervisor.wake()
@@ -310,6 +311,7 @@ class Service:
         row = await self.row(job_id)
         if "retry" not in ALLOWED_ACTIONS[row.state]:
             raise not_allowed(row, "retry")
+        self._require_open()
         submitted = await asyncio.to_thread(self._retry, row, key, anew)
         if submitted.new:
             self._supervisor.wake()
@@ -354,12 +356,19 @@ class Service:
 
     async def require_ready(self) -> None:
         """Raises Refusal (503), or StoreUnavailable, unless jobs would be accepted now."""
-        if self._closing:
-            raise Refusal("unavailable", "The service is closing.", headers={"Retry-After": "5"})
+        self._require_open()
         await asyncio.to_thread(self._store.queue, 1)
 
+    def _require_open(self) -> None:
+        if self._closing:
+            raise Refusal("unavailable", "The service is closing.", headers={"Retry-After": "5"})
+
+    def closing(self) -> bool:
+        """Whether it takes no more jobs."""
+        return self._closing
+
     def close(self) -> None:
-        """End every wait and every stream now; trainings go on."""
+        """Take no more jobs, and end every wait and every stream now; trainings go on, and questions are answered."""
         self._closing = True
         self._followers.wake()
 

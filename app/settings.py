@@ -57,6 +57,7 @@ class Settings:
     log_format: LogFormat = "text"
     log_level: LogLevel = "info"
     traced: bool = False
+    drain_seconds: float = 0.0
     webhook_hosts: tuple[str, ...] = ()
     webhook_url: str | None = None
     webhook_events: tuple[WebhookEvent, ...] = ("job.completed",)
@@ -69,7 +70,7 @@ class Settings:
         ``PT_SLOTS`` (jobs at once on the CPU; a GPU has one), ``PT_WARM`` (workers on the CPU are forked from a process that
         has torch loaded), ``PT_MLFLOW_URI`` (``off`` for no MLflow), ``PT_DISK_FLOOR_MIB`` (kept free),
         ``PT_ALLOWED_HOSTS`` (names beside loopback), ``PT_GUARD`` (the least isolation of a worker), ``PT_READABLE``
-        (what a guarded worker may read beside the workspace, separated by colons), ``PT_LOG_FORMAT``, ``PT_LOG_LEVEL``,
+        (what a guarded worker may read beside the workspace, separated by colons), ``PT_LOG_FORMAT``, ``PT_LOG_LEVEL``, ``PT_DRAIN_SECONDS``,
         ``PT_RATE_LIMIT`` (requests a minute with one token; 0 for no limit),
         ``PT_WEBHOOK_URL``, ``PT_WEBHOOK_EVENTS``, ``PT_WEBHOOK_HOSTS`` (hosts that need be neither public nor https),
         ``PT_KEEP_DAYS``, ``PT_KEEP_JOBS`` and ``PT_KEEP_GIB`` (of the jobs that have settled; 0 keeps all), and these by
@@ -98,6 +99,7 @@ class Settings:
             readable=tuple(_folders(said.get("PT_READABLE", ""))),
             log_format=cast(LogFormat, _one_of(said, "PT_LOG_FORMAT", "text", get_args(LogFormat))),
             traced=_traced(said),
+            drain_seconds=_whole_number(said, "PT_DRAIN_SECONDS", 0, 0, 3600),
             webhook_hosts=_names(said.get("PT_WEBHOOK_HOSTS", "")),
             webhook_url=said.get("PT_WEBHOOK_URL") or None,
             webhook_events=tuple(_webhook_events(said.get("PT_WEBHOOK_EVENTS") or "job.completed")),

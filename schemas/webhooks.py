@@ -9,6 +9,8 @@ from schemas.base import Document
 WebhookEvent = Literal[
     "job.queued", "job.started", "job.paused", "job.resumed", "attempt.failed", "alert", "job.completed"
 ]
+# How one attempt to deliver went.
+Sent = Literal["delivered", "tried_again", "failed"]
 DeliveryState = Literal["pending", "delivered", "failed"]
 
 MAX_TARGETS = 10

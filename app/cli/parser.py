@@ -25,6 +25,7 @@ environment:
   PT_RATE_LIMIT      requests a minute with one token, 0 for no limit (default 6000)
   PT_KEEP_DAYS, PT_KEEP_JOBS, PT_KEEP_GIB  what is kept of ended jobs (default 0: everything)
   PT_DISK_FLOOR_MIB  free space below which nothing new is begun (default 256)
+  PT_DRAIN_SECONDS   how long `serve`, told to end, still answers that it takes no more (default 0)
   PT_LOG_FORMAT, PT_LOG_LEVEL  text or json; debug, info, warning or error (default text, info)
   PT_WEBHOOK_URL, PT_WEBHOOK_EVENTS  who is told of every job (default: nobody; job.completed)
   PT_WEBHOOK_HOSTS   hosts a webhook may go to without TLS or a public address (default: none)

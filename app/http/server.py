@@ -1,8 +1,10 @@
 """uvicorn, with what this service does at its beginning and its end."""
 
+import asyncio
 import logging
 import signal
 import socket
+import time
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
@@ -19,6 +21,7 @@ from app.settings import Settings
 # The kernel drops a connection whose peer has taken nothing for so long.
 _SILENT_PEER_MILLISECONDS = 60_000
 _STOP_SECONDS = 10
+_LOOK_SECONDS = 0.05
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +50,8 @@ class Server(uvicorn.Server):
         self._app = app
         self._instance = instance
         self._announce = announce
+        self._drain_seconds = settings.drain_seconds
+        self._hurried = False
         self._socket = _listening(settings)
         self.url = _url(self._socket)
 
@@ -71,10 +76,21 @@ class Server(uvicorn.Server):
         self._instance.withdraw()
         service: Service = self._app.state.service
         service.close()
+        await self._drain()
         await super().shutdown(sockets)
 
+    async def _drain(self) -> None:
+        """Answer for a while that nothing more is taken, for whoever sends requests here to see it and to go elsewhere."""
+        if self._drain_seconds > 0 and not self._hurried:
+            _log.info("Closing in %g s; a second signal closes now", self._drain_seconds)
+        ends = time.monotonic() + self._drain_seconds
+        while not self._hurried and time.monotonic() < ends:
+            await asyncio.sleep(_LOOK_SECONDS)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A first signal ends in good order, an interrupt after it at once; neither is raised again at the end."""
+        """A first signal ends in good order, one after it without draining, an interrupt after it at once; none is raised
+        again at the end."""
+        self._hurried = self.should_exit
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 

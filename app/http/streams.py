@@ -1,12 +1,12 @@
 """Streams of events over HTTP: how they are spelt."""
 
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from starlette.responses import StreamingResponse
 
-from schemas.events import Event
+from schemas.events import Event, JobCompleted
 
 SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
@@ -34,14 +34,22 @@ def message(event: str, data: Any, identifier: int | None = None) -> str:
     return f"{head}event: {event}\ndata: {compact(data)}\n\n"
 
 
-async def server_sent(events: AsyncIterator[Sequence[Event]]) -> AsyncIterator[str]:
-    """Events as server-sent events; a silence as a comment."""
+# Said last where the service closes before the job has settled: a browser comes again by itself, after so many milliseconds.
+_FAREWELL = "retry: 5000\n: the service is closing; the training goes on\n\n"
+
+
+async def server_sent(events: AsyncIterator[Sequence[Event]], closing: Callable[[], bool]) -> AsyncIterator[str]:
+    """Events as server-sent events; a silence as a comment; a farewell where ``closing`` is why they end."""
     yield "retry: 2000\n\n"
+    last = ""
     async for news in events:
+        last = news[-1].type if news else last
         if not news:
             yield ": still here\n\n"
         for piece in _pieces(message(event.type, event.to_json(), event.seq) for event in news):
             yield piece
+    if closing() and last != JobCompleted.event_type:
+        yield _FAREWELL
 
 
 async def lines(events: AsyncIterator[Sequence[Event]]) -> AsyncIterator[str]:

@@ -22,6 +22,7 @@ from schemas.engines import ENGINES
 from schemas.events import AttemptFailed, Event, JobCompleted, JobQueued, JobStarted
 from schemas.failures import FailureCode
 from schemas.job import TERMINAL
+from schemas.webhooks import Sent
 
 MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -49,6 +50,9 @@ class Metrics:
             "attempts_failed", "Attempts that ended without a result.", "code", get_args(FailureCode)
         )
         self._refusals = self._counter("refusals", "Requests that were refused.", "code", PROBLEMS)
+        self._webhooks = self._counter(
+            "webhook_attempts", "Attempts to deliver a webhook, by how they went.", "outcome", get_args(Sent)
+        )
         self._wait = self._histogram("queue_wait_seconds", "From acceptance to the first attempt.", _WAIT)
         self._duration = self._histogram(
             "job_duration_seconds", "From the first attempt to the end of the job.", _DURATION, "state"
@@ -93,6 +97,10 @@ class Metrics:
     def refused(self, code: str) -> None:
         """A request was refused with this problem."""
         self._refusals.labels(code).inc()
+
+    def sent(self, outcome: Sent) -> None:
+        """A webhook was sent, taken or not."""
+        self._webhooks.labels(outcome).inc()
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request to ``route``, a template, was answered."""

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import fields
 
 from ulid import ULID
 
@@ -92,4 +93,4 @@ class SqliteDeliveries:
 
 
 def _delivery_of(row: sqlite3.Row) -> DeliveryRow:
-    return DeliveryRow(**{name: row[name] for name in row.keys()})  # noqa: SIM118
+    return DeliveryRow(**{column.name: row[column.name] for column in fields(DeliveryRow)})

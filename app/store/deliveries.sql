@@ -6,8 +6,13 @@ SELECT :delivery_id, :job_id, :seq, :type, :url, :time, :time
 WHERE (SELECT count(*) FROM delivery WHERE job_id = :job_id) < :most
   AND NOT EXISTS (SELECT 1 FROM delivery WHERE job_id = :job_id AND url = :url AND state = 'failed');
 
+-- A few of each URL: a receiver that is owed thousands keeps nobody else's from being seen.
+
 -- name: due
-SELECT * FROM delivery WHERE next_at <= :time ORDER BY next_at LIMIT :limit;
+SELECT * FROM (
+    SELECT *, row_number() OVER (PARTITION BY url ORDER BY next_at) AS place FROM delivery WHERE next_at <= :time
+)
+WHERE place <= 4 ORDER BY next_at LIMIT :limit;
 
 -- name: next_after
 SELECT min(next_at) FROM delivery WHERE next_at > :time;

@@ -19,6 +19,7 @@ from app.webhooks.sending import Answer, Sender
 from app.webhooks.signing import headers_of
 from schemas.events import Alert, Event
 from schemas.job import TERMINAL
+from schemas.webhooks import Sent
 
 _AT_ONCE = 8
 _AT_ONCE_PER_HOST = 2
@@ -32,11 +33,14 @@ _log = logging.getLogger(__name__)
 class Deliverer:
     """Sends what the store's outbox holds. ``told`` may be called from any thread; all else from the event loop's."""
 
-    def __init__(self, store: Store, sender: Sender, secret: str, first_wait: float) -> None:
+    def __init__(
+        self, store: Store, sender: Sender, secret: str, first_wait: float, counted: Callable[[Sent], None]
+    ) -> None:
         self._store = store
         self._sender = sender
         self._secret = secret
         self._first_wait = first_wait
+        self._counted = counted
         self._loop: asyncio.AbstractEventLoop | None = None
         self._under_way: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -79,14 +83,16 @@ class Deliverer:
     async def _begin_due(self) -> float | None:
         """Begin with what is due, as far as there is room; seconds until more will be. What had no room begins at the end of
         another."""
-        hosts, moment = Counter(self._under_way.values()), now()
+        moment = now()
+        # One that is written down as done while the store is read would be read as it was before, and be sent once more.
+        skipped = set(self._under_way)
         for row in await asyncio.to_thread(self._store.deliveries.due, moment, _LOOKED_AT):
+            hosts = Counter(self._under_way.values())
             host = urlsplit(row.url).netloc
             if len(self._under_way) >= _AT_ONCE:
                 break
-            if row.delivery_id in self._under_way or hosts[host] >= _AT_ONCE_PER_HOST:
+            if row.delivery_id in skipped or hosts[host] >= _AT_ONCE_PER_HOST:
                 continue
-            hosts[host] += 1
             self._begin(row, host)
         next_at = await asyncio.to_thread(self._store.deliveries.next_after, moment)
         return None if next_at is None else max(0.0, seconds_until(next_at))
@@ -132,14 +138,17 @@ class Deliverer:
         if answer.taken:
             assert answer.status is not None
             self._store.deliveries.taken(row.delivery_id, answer.status)
+            self._counted("delivered")
             _say(logging.INFO, row, attempts, answer, "delivered")
             return False
         wait = None if answer.status == _GONE else seconds_to_next(attempts, self._first_wait, answer.retry_after)
         if wait is not None:
             self._store.deliveries.later(row.delivery_id, answer.status, answer.error, wait)
+            self._counted("tried_again")
             _say(logging.WARNING, row, attempts, answer, f"tried again in {wait:.0f} s")
             return False
         lost = self._store.deliveries.given_up(row, answer.status, answer.error)
+        self._counted("failed")
         _say(logging.ERROR, row, attempts, answer, f"given up; {lost} deliveries of the job to this URL have failed")
         return self._alert(row, attempts)
 

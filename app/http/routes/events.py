@@ -54,7 +54,7 @@ async def get_job_events(
     form = choose(accept, _FORMS)
     await service.row(job_id)
     if form == SSE:
-        return Stream(server_sent(service.follow(job_id, start)), SSE)
+        return Stream(server_sent(service.follow(job_id, start), service.closing), SSE)
     if form == NDJSON:
         return Stream(lines(service.follow(job_id, start)), NDJSON)
     return await _page(service, job_id, start, limit)

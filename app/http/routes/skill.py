@@ -80,7 +80,7 @@ async def invoke_skill(
 
 
 async def _to_the_result(service: Service, job_id: str) -> AsyncIterator[str]:
-    async for line in server_sent(service.follow(job_id, -1)):
+    async for line in server_sent(service.follow(job_id, -1), service.closing):
         yield line
     row = await service.row(job_id)
     if row.state in TERMINAL:

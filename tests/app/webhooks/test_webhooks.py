@@ -3,6 +3,7 @@
 import json
 import logging
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -89,6 +90,11 @@ def test_what_was_asked_for_is_told_and_nothing_else(service: Listening):
 
 
 def test_what_is_not_taken_is_sent_again_the_same_under_a_new_signature(service: Listening):
+    def tried_again() -> int:
+        name = r'pytorch_trainer_webhook_attempts_total\{outcome="tried_again"\} (\d+)'
+        return int(re.findall(name, service.client.get("/metrics").text)[0])
+
+    before = tried_again()
     with receiving(500, (302, {"Location": "/elsewhere"}), 404, 204) as receiver:
         job_id = service.submit(WHOLE, notify=notify(receiver))
         got = [receiver.next() for _ in range(4)]
@@ -100,6 +106,7 @@ def test_what_is_not_taken_is_sent_again_the_same_under_a_new_signature(service:
     for request in got:
         documented_verify()(secret, request.headers, request.body)
     assert (found[0]["state"], found[0]["attempts"], found[0]["status"]) == ("delivered", 4, 204)
+    assert tried_again() - before == 3
     assert {request.path for request in got} == {"/hook"}
 
 
@@ -203,18 +210,22 @@ def test_a_wrong_url_of_the_service_is_named_at_its_start(tmp_path: Path):
 def test_a_slow_receiver_holds_a_few_and_not_all(service: Listening):
     """Two at a time for one host; another's are not kept waiting."""
     gate = threading.Event()
+    talkative = "for _ in range(30): say('alert', code='many', level='info', message='x')\n"
     with receiving(204, gate=gate) as slow, receiving(204) as quick:
-        held = [service.submit(WHOLE, notify=notify(slow, "job.queued", "job.completed")) for _ in range(3)]
+        held = [service.submit(WHOLE, notify=notify(slow, "job.queued", "job.completed")) for _ in range(2)]
+        owed = service.submit(talkative + WHOLE, notify=notify(slow, "alert"))
         for _ in range(2):
             slow.next()
         for job_id in held:
             service.settled(job_id)
+        service.settled(owed)
         service.submit(WHOLE, notify=notify(quick))
         quick.next()
         assert slow.most_at_once == 2
         gate.set()
         for job_id in held:
             once(service, job_id, lambda rows: len(rows) == 2 and settled(rows))
+        once(service, owed, lambda rows: len(rows) == 30 and settled(rows))
         assert slow.most_at_once == 2
 
 
