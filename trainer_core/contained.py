@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from schemas.assignment import ASSIGNMENT_FILE, EVENTS_FILE, OUTCOME_FILE, Assignment, Outcome
-from schemas.files import write_atomically
+from schemas.assignment import ASSIGNMENT_FILE, EVENTS_FILE, Assignment, Outcome
 from trainer_core.channel import FileChannel
 from trainer_core.failure import Failure
 from trainer_core.guard.container import containing
+from trainer_core.guard.paths import require_unmoved
+from trainer_core.outcomes import leave_outcome
 from trainer_core.trackers.process import start_apart
 
 
@@ -21,16 +22,17 @@ def enter(attempt_folder: Path) -> NoReturn:
     """
     assignment = Assignment.model_validate_json((attempt_folder / ASSIGNMENT_FILE).read_bytes())
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGABRT})
-    # The tracker reads what is there.
-    FileChannel(attempt_folder / EVENTS_FILE).close()
     try:
+        require_unmoved(assignment)
+        # The tracker reads what is there.
+        FileChannel(attempt_folder / EVENTS_FILE).close()
         ends = map(str, start_apart(attempt_folder))
         worker = [sys.executable, "-m", "trainer_core.worker", str(attempt_folder), *ends]
         command = containing(assignment, worker)
         os.execvp(command[0], command)
+    except Failure as failure:
+        leave_outcome(attempt_folder, Outcome(state="failed", error=failure.error))
     except OSError as error:
-        failure = Failure("isolation_unavailable", f"The container cannot be made: {error.strerror or error}.")
-        outcome = Outcome(state="failed", error=failure.error)
-        content = outcome.model_dump_json(by_alias=True, exclude_none=True).encode()
-        write_atomically(attempt_folder / OUTCOME_FILE, content)
-        os._exit(1)
+        unavailable = Failure("isolation_unavailable", f"The container cannot be made: {error.strerror or error}.")
+        leave_outcome(attempt_folder, Outcome(state="failed", error=unavailable.error))
+    os._exit(1)

@@ -164,14 +164,12 @@ def _remove(scratch: Path) -> None:
 def _leave_word(attempt_folder: Path, excess: Excess) -> None:
     """Leave the outcome of a worker that was ended for what it took, unless it has left its own."""
     from schemas.assignment import OUTCOME_FILE, Outcome
-    from schemas.files import write_atomically
     from trainer_core.failure import Failure
+    from trainer_core.outcomes import leave_outcome
 
     failure = Failure(excess.code, excess.message, next_move=excess.next_move)
-    outcome = Outcome(state="failed", error=failure.error)
     if not os.path.lexists(attempt_folder / OUTCOME_FILE):
-        content = outcome.model_dump_json(by_alias=True, exclude_none=True).encode()
-        write_atomically(attempt_folder / OUTCOME_FILE, content)
+        leave_outcome(attempt_folder, Outcome(state="failed", error=failure.error))
 
 
 def _end_as(status: int) -> NoReturn:

@@ -19,21 +19,20 @@ from schemas.assignment import (
     ASSIGNMENT_FILE,
     DISK_FULL_STATUS,
     EVENTS_FILE,
-    OUTCOME_FILE,
     Assignment,
     Outcome,
     StopReason,
 )
 from schemas.engines import EngineName
 from schemas.events import JobStarted, Start
-from schemas.files import write_atomically
 from trainer_core import registry
 from trainer_core.channel import Channel, FileChannel
 from trainer_core.checkpoints.checkpoint_folder import complete_checkpoints
 from trainer_core.failure import Failure, is_disk_full
-from trainer_core.guard.guard import confine
+from trainer_core.guard.guard import confine, explained
 from trainer_core.guard.paths import require_unmoved
 from trainer_core.leaving import leave
+from trainer_core.outcomes import leave_outcome
 from trainer_core.registry import Ending
 from trainer_core.stop import Stop
 from trainer_core.trackers.process import TrackerProcess
@@ -58,7 +57,6 @@ def guarded(assignment: Assignment, channel: Channel, stop: Stop, start: Start =
     cannot be had."""
     try:
         isolation = confine(assignment)
-        require_unmoved(assignment)
     except Failure as failure:
         return Outcome(state="failed", error=failure.error)
     started = JobStarted(
@@ -70,7 +68,7 @@ def guarded(assignment: Assignment, channel: Channel, stop: Stop, start: Start =
         start=start,
     )
     channel.emit(started)
-    return run(assignment, channel, stop)
+    return explained(run(assignment, channel, stop), isolation)
 
 
 def run(assignment: Assignment, channel: Channel, stop: Stop) -> Outcome:
@@ -166,6 +164,11 @@ def _work(attempt_folder: Path, start: Start, tracker_ends: tuple[int, int] | No
     # They were held back until somebody listens.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGABRT})
     assignment = Assignment.model_validate_json((attempt_folder / ASSIGNMENT_FILE).read_bytes())
+    try:
+        require_unmoved(assignment)
+    except Failure as failure:
+        leave_outcome(attempt_folder, Outcome(state="failed", error=failure.error))
+        return 0
     os.chdir(assignment.workspace)
     channel = FileChannel(attempt_folder / EVENTS_FILE)
     # It runs no code of the user and writes where that may not: it is started before the guard is there.
@@ -176,7 +179,7 @@ def _work(attempt_folder: Path, start: Start, tracker_ends: tuple[int, int] | No
     outcome = guarded(assignment, channel, stop, start)
     outcome = outcome.model_copy(update={"tracking": tracker.finish(outcome, channel)})
     channel.close()
-    write_atomically(attempt_folder / OUTCOME_FILE, outcome.model_dump_json(by_alias=True, exclude_none=True).encode())
+    leave_outcome(attempt_folder, outcome)
     return 0
 
 

@@ -11,23 +11,22 @@ from pydantic import ValidationError
 
 from app.gate.choices import canonical_names, choice_errors, own_loss_errors
 from app.gate.envelope import unwrap
+from app.gate.isolation_choices import isolation_errors
 from app.gate.model_source import ModelSource
 from app.gate.no_effect import no_effect_warnings
 from app.gate.notify import notify_errors
-from app.gate.patches import Path, apply, look, pointer, replace
+from app.gate.patches import Path, apply, pointer, replace
 from app.gate.paths import Paths
 from app.gate.raw_json import MalformedJson, read_json
 from app.gate.request_errors import MAX_ERRORS, named, wrong
 from app.gate.request_schema import without_nulls
 from app.gate.schema_errors import schema_errors
 from app.gate.strategy_choices import gpu_errors
-from app.isolation import available, why_not
 from app.problems import Refusal
 from app.settings import Settings
 from app.webhooks.targets import Targets
 from schemas.data import FORMATS, DataFormat
 from schemas.engines import ENGINES, EngineName
-from schemas.isolation import LEVELS
 from schemas.problems import NextAction, RequestError
 from schemas.request import TrainingRequest
 
@@ -111,7 +110,7 @@ class Gate:
         # One error for devices: with the schema's bound alone its fix would bring up the other.
         places = {error.pointer for error in devices}
         errors = [error for error in schema_errors(given) if error.pointer not in places]
-        errors += [*choice_errors(given), *devices, *_isolation_errors(given)]
+        errors += [*choice_errors(given), *devices, *isolation_errors(given, self._settings.isolation)]
         errors += notify_errors(given, self._targets, look=depth == "paths")
         errors += [] if _gpus(self._settings) else gpu_errors(given)
         errors = [*errors, *(paths.errors if paths else [])]
@@ -154,18 +153,6 @@ class Gate:
             if not found.errors:
                 return document
         return None
-
-
-def _isolation_errors(document: dict[str, Any]) -> list[RequestError]:
-    """A level that was asked for is had, or refused: a weaker one is for the asker to choose, so there is no fix."""
-    path = ("resources", "isolation")
-    wanted = look(document, path)
-    level = next((level for level in LEVELS if level == wanted), None)
-    reason = None if level is None else why_not(level)
-    if reason is None:
-        return []
-    message = f"resources.isolation is {wanted}, which this machine cannot give. {reason}."
-    return [wrong(path, "not_available", message, got=wanted, allowed=list(available()))]
 
 
 def _as_said(document: dict[str, Any]) -> tuple[EngineName | None, DataFormat | None]:

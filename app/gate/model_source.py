@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -44,8 +45,13 @@ class ModelSource:
 
 
 def read_source(path: Path) -> ModelSource:
-    """Parse the model file at ``path``. Raises SourceError naming the line, or OSError when it cannot be read."""
+    """Parse the model file at ``path``, which has no link in it: one that has come since it was resolved is not followed.
+
+    Raises SourceError naming the line, or OSError when it cannot be read.
+    """
     with open_foreign(path) as file:
+        if os.path.realpath(f"/proc/self/fd/{file.fileno()}") != str(path):
+            raise SourceError("not_found", "leads elsewhere than a moment ago")
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise SourceError("too_large", f"is larger than {MAX_BYTES // 1024} KiB; a model file holds code, not weights")

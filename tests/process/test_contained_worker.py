@@ -43,9 +43,9 @@ def waiting(folder: Path) -> Iterator[tuple[WorkerProcess, AttemptFolder, list[P
     os.mkfifo(ready)
     started = start(attempt)
     try:
-        # Opened for both, so that a worker that ends before does not leave us waiting.
-        with open(os.open(ready, os.O_RDONLY | os.O_NONBLOCK)) as line:
-            while not line.read():
+        # Without waiting for a writer: a worker that ends before would leave us here.
+        with open(os.open(ready, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as line:
+            while not line.read(8):
                 assert not has_ended(started.pid, 20), attempt.log.read_text()
         yield started, attempt, [found for pid in descendants(started.pid) if (found := Process.find(pid))]
     finally:

@@ -5,7 +5,7 @@ import socket
 import tempfile
 from pathlib import Path
 
-from schemas.assignment import Assignment
+from schemas.assignment import Assignment, Outcome
 from schemas.isolation import Isolation
 from trainer_core.failure import Failure
 from trainer_core.guard import landlock
@@ -21,6 +21,9 @@ _CACHES = {
     "CUDA_CACHE_PATH": "cuda",
     "MPLCONFIGDIR": "matplotlib",
 }
+# How Python says that it may not.
+_REFUSALS = ("PermissionError", "Read-only file system")
+_HINT = "(The worker is {}: it reads the workspace and what PT_READABLE names, and writes its run's folder, TMPDIR and no other.)"
 _NO_LANDLOCK = (
     "landlock: this kernel has none, or it is switched off: the worker may read and write what the service's user may"
 )
@@ -58,6 +61,16 @@ def confine(assignment: Assignment) -> Isolation:
         message = f"The worker cannot be {assignment.isolation}: {error.strerror or error}."
         raise Failure("isolation_unavailable", message) from error
     return Isolation(level=assignment.isolation, parts=parts, missing=missing)
+
+
+def explained(outcome: Outcome, isolation: Isolation) -> Outcome:
+    """``outcome``; a failure of the user's code that was refused something is told that there is a guard."""
+    error = outcome.error
+    refused = error is not None and error.untrusted is not None and any(word in error.untrusted for word in _REFUSALS)
+    if error is None or not refused or isolation.level == "none":
+        return outcome
+    told = error.model_copy(update={"next_move": f"{error.next_move} {_HINT.format(isolation.level)}"})
+    return outcome.model_copy(update={"error": told})
 
 
 def _move_caches(scratch: Path) -> None:

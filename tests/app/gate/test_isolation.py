@@ -1,5 +1,6 @@
 """A level of isolation that was asked for is had or refused; the strongest of what service and request ask for holds."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,13 @@ def test_the_environment_names_the_least_level():
     with pytest.raises(ValueError, match="PT_READABLE"):
         Settings.from_environment({"PT_READABLE": "/usr:/does/not/exist"})
     assert Settings.from_environment({"PT_READABLE": "/usr:/etc"}).readable == (Path("/usr"), Path("/etc"))
+
+
+def test_nodes_that_could_not_meet_are_refused(settings: Settings):
+    rendezvous = {"endpoint": "10.0.0.1:29500", "nodeRank": 0}
+    several = {**REQUEST, "trainingConfig": {"numNodes": 2, "rendezvous": rendezvous}}
+    assert Gate(settings).examine(several, "paths").errors == []
+    strict = replace(settings, isolation="contained")
+    (error,) = Gate(strict).examine(several, "paths").errors
+    assert (error.pointer, error.code) == ("/trainingConfig/numNodes", "conflict")
+    assert "no network" in error.message

@@ -50,6 +50,28 @@ def test_nothing_but_the_token_is_the_token(service: Listening, given: str):
         check_problem(client.send(request), 401, "unauthorized")
 
 
+def test_every_route_looks_at_host_and_origin_even_with_the_token(service: Listening):
+    paths = service.client.get("/openapi.json").json()["paths"]
+    routes = [(method.upper(), path) for path, methods in paths.items() for method in methods]
+    ours = {"Host": "localhost:8000"}
+    for method, path in [*routes, ("GET", "/"), ("GET", "/docs"), ("POST", "/mcp"), ("OPTIONS", "/v1/jobs")]:
+        foreign_host = service.client.request(method, path, headers={"Host": "evil.example"})
+        check_problem(foreign_host, 403, "host_refused")
+        foreign_page = service.client.request(method, path, headers={**ours, "Origin": "http://evil.example"})
+        check_problem(foreign_page, 403, "origin_refused")
+        assert "access-control-allow-origin" not in foreign_page.headers
+
+
+def test_a_wrong_token_is_refused_on_every_route_and_never_said_again(service: Listening):
+    paths = service.client.get("/openapi.json").json()["paths"]
+    for path, methods in paths.items():
+        for method in methods:
+            if path not in OPEN_PATHS:
+                answer = bare(service, method.upper(), path, Authorization="Bearer canary-of-a-token")
+                check_problem(answer, 401, "unauthorized")
+                assert "canary" not in answer.text + str(answer.headers)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "LOCALHOST:8000", "[::1]:1", "gpu.lan"])
 def test_our_own_names_are_answered_at_any_port(service: Listening, host: str):
     assert bare(service, "GET", "/healthz", Host=host).status_code == 200
