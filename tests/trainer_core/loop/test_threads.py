@@ -64,3 +64,11 @@ def test_a_resumed_run_computes_with_the_threads_it_had(bench):
         checkpointConfig={"resumeFrom": str(first.run_folder)},
     )
     assert resumed.of(RunResolved)[0].chosen["/resources/threads"] == 3
+
+
+def test_the_threads_that_a_request_names_go_before_those_of_a_checkpoint(bench):
+    first = bench.train("first", trainingConfig={"epochs": 1}, resources={"threads": 1})
+    resume = {"resumeFrom": str(first.run_folder)}
+    named = bench.train("named", trainingConfig={"epochs": 2}, resources={"threads": 2}, checkpointConfig=resume)
+    assert named.of(RunResolved)[0].resolved["resources"]["threads"] == 2
+    assert "/resources/threads" not in named.of(RunResolved)[0].chosen
