@@ -23,6 +23,7 @@ bench: $(STAMP)  ## time the loop beside hand-written ones and the peers that ar
 	@$(or $(wildcard .venv-peers/bin/python),$(BIN)/python) -m benchmarks.small_table
 	@$(BIN)/python -m benchmarks.long_steps
 	@$(BIN)/python -m benchmarks.streaming
+	@$(BIN)/python -m benchmarks.warm_start
 
 bench-gpu: $(STAMP)  ## the same for large models on one GPU
 	@$(or $(wildcard .venv-peers/bin/python),$(BIN)/python) -m benchmarks.gpu

@@ -29,7 +29,13 @@ INVOKE = "/v1/skills/pytorch-trainer/invoke"
 @contextmanager
 def serving(folder: Path) -> Iterator[httpx.Client]:
     """A client of a service of its own."""
-    environment = {**os.environ, "PT_HOME": str(folder / "home"), "PT_WORKSPACE": str(folder), "PT_PORT": "0"}
+    environment = {
+        **os.environ,
+        "PT_HOME": str(folder / "home"),
+        "PT_WORKSPACE": str(folder),
+        "PT_PORT": "0",
+        "PT_WARM": "off",
+    }
     command = [sys.executable, "-m", "app.cli", "serve", "--json"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, cwd=ROOT, text=True) as service:
         assert service.stdout is not None

@@ -5,7 +5,6 @@ started it over the socket of that number (``schemas.nursery``), has one thread,
 of the user's, and ends when the service does; its workers go on.
 """
 
-import gc
 import importlib.machinery
 import os
 import select
@@ -20,7 +19,7 @@ from pydantic import ValidationError
 from schemas.assignment import ASSIGNMENT_FILE, Assignment
 from schemas.nursery import LONGEST_MESSAGE, OWN_VARIABLES, READY, UNFIT, Birth, Born, Ended
 from trainer_core import birth
-from trainer_core.warmth import unfit, warm_up
+from trainer_core.warmth import settle, unfit, warm_up
 
 
 @dataclass(frozen=True)
@@ -178,9 +177,7 @@ def main(number: int, *, mlflow: bool) -> int:
         print(f"pytorch-trainer: workers cannot be forked from a warm process: {trouble}.", file=sys.stderr)
         control.send(UNFIT)
         return 1
-    gc.collect()
-    # What is loaded is not looked at again by the collectors of children, which would copy it.
-    gc.freeze()
+    settle()
     control.send(READY)
     nursery.serve()
     return 0
