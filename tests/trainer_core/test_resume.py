@@ -7,8 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.events import Alert, CheckpointSaved, EpochCompleted, EpochStarted, RunFinalizing, RunRestored, Step
+from schemas.events import (
+    Alert,
+    CheckpointSaved,
+    EpochCompleted,
+    EpochStarted,
+    EventData,
+    RunFinalizing,
+    RunRestored,
+    Step,
+)
 from schemas.optimizers import OPTIMIZERS
+from trainer_core.channel import Channel
 from trainer_core.failure import Failure
 from trainer_core.stop import Stop
 
@@ -267,3 +277,62 @@ def test_a_stop_before_anything_is_read(bench):
     run = bench.train("stopped", stop=stop)
     assert run.ending.state == "stopped"
     assert run.said == []
+
+
+COUNTING = """
+from pathlib import Path
+
+import torch
+from torch import nn
+
+
+class Noting(torch.utils.data.Dataset):
+    def __len__(self):
+        return 400
+
+    def __getitem__(self, index):
+        with Path(__file__).with_name("read.txt").open("a") as file:
+            print(index, file=file)
+        return torch.full((6,), float(index % 3)), index % 3
+
+
+def build_dataset(path, split):
+    return Noting()
+
+
+def build_model():
+    return nn.Linear(6, 3)
+"""
+
+
+class Counting(Channel):
+    """Notes how many samples were read by the first event of each type."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._file = folder / "read.txt"
+        self.read: dict[str, int] = {}
+
+    def emit(self, data: EventData) -> None:
+        super().emit(data)
+        if data.event_type not in self.read:
+            self.read[data.event_type] = len(self._file.read_text().splitlines()) if self._file.exists() else 0
+
+
+@pytest.mark.parametrize("position", [2, 70])
+def test_no_sample_before_the_place_of_a_resume_is_read(bench, position):
+    """A resume costs the same wherever in an epoch it is: of the samples only those of the next batch are read."""
+    bench.write_model(COUNTING)
+    data = {"format": "modelFile", "numWorkers": 0, "valPath": None, "batchSize": 4}
+    training = {"epochs": 1, "reportEverySeconds": 0}
+    first = bench.train("first", dataConfig=data, trainingConfig={**training, "maxSteps": position})
+    channel = Counting(bench.folder)
+    resumed = bench.train(
+        "resumed",
+        channel=channel,
+        dataConfig=data,
+        trainingConfig={**training, "maxSteps": position + 2},
+        checkpointConfig={"resumeFrom": first.of(CheckpointSaved)[-1].path},
+    )
+    assert [step.step for step in resumed.of(Step)] == [position + 1, position + 2]
+    assert channel.read["step"] - channel.read["run.restored"] == 4
