@@ -1,48 +1,33 @@
 """The use cases. HTTP and whatever else speaks to clients calls these, and has no rule of its own."""
 
 import asyncio
-import hashlib
-import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 from shutil import disk_usage
 from typing import Any, Literal, Protocol
 
-from ulid import ULID
-
+from app.acceptance import Acceptance, Submitted
 from app.disposal import Disposal
-from app.exchange import current
 from app.feeds import Feeds
 from app.followers import Followers
-from app.free_space import shortage
-from app.gate.gate import Admitted, Depth, Gate
-from app.job_folder import make_job_folder, remove_job_folder
+from app.gate.gate import Depth, Gate
 from app.job_view import view_of, view_of_delivery
 from app.observing.snapshot import Snapshot
 from app.planning import plan_of
 from app.problems import Refusal
-from app.refusals import deleted, in_use, key_conflict, not_allowed, not_there
-from app.revision import revision_of
+from app.refusals import in_use, not_allowed, not_there
 from app.settings import Settings
 from app.store.interface import (
     IllegalTransition,
     InUse,
     JobRow,
-    KeyConflict,
-    KeyOfDeleted,
-    NewJob,
     Store,
     StoreUnavailable,
 )
-from app.supervision.history import history_of
 from app.supervision.orders import CANCEL, PAUSE, STOP, Order
 from app.supervision.payload import check
-from app.supervision.settlement import events_of
 from app.worker_log import LogTail, read_tail
-from schemas.engines import ENGINES
 from schemas.events import Event, JobCompleted
 from schemas.job import ALLOWED_ACTIONS, TERMINAL, JobPage, JobState, JobView
 from schemas.plan import Plan
@@ -86,16 +71,6 @@ class Workers(Protocol):
         """Put a paused job back into the queue. Raises IllegalTransition."""
 
 
-@dataclass(frozen=True)
-class Submitted:
-    """A job that is durable; ``new`` is False when its idempotency key had named it before. ``warnings`` say what in its
-    input has no effect."""
-
-    row: JobRow
-    new: bool
-    warnings: list[RequestError] = field(default_factory=list)
-
-
 class Service:
     """Everything a client can ask. Methods raise Refusal for what cannot be granted, and nothing else on purpose."""
 
@@ -106,6 +81,7 @@ class Service:
         self._followers = followers
         self._feeds = Feeds(store.events, followers)
         self._gate = Gate(settings)
+        self._acceptance = Acceptance(settings, store, self._gate)
         self.disposal = Disposal(settings, store)
         self._closing = False
 
@@ -113,78 +89,10 @@ class Service:
         """Accept a job, durably; or find the one that came with this key. A refused one leaves nothing behind.
         ``operation`` is what the client called, and calls again with a mended input."""
         self._require_open()
-        submitted = await asyncio.to_thread(self._submit, body, idempotency_key, operation)
+        submitted = await asyncio.to_thread(self._acceptance.submit, body, idempotency_key, operation)
         if submitted.new:
             self._supervisor.wake()
         return submitted
-
-    def _submit(self, body: bytes, key: str | None, operation: str) -> Submitted:
-        document = self._gate.read(body)
-        return self._seen(document, key) or self._store_job(self._gate.admit(document, operation), key)
-
-    def _seen(self, document: Any, key: str | None) -> Submitted | None:
-        """The job that came with this key and input before. Looked for before anything else: a submission that is
-        sent again finds its job though its model file is gone by now, or the queue full."""
-        row = self._store.of_key(key) if key is not None else None
-        given = self._gate.given(document) if row is not None else None
-        if row is None or given is None:
-            return None
-        if _hash_of(given) != row.input_sha256:
-            raise key_conflict(row.job_id, key)
-        return Submitted(row, new=False)
-
-    def _store_job(self, admitted: Admitted, key: str | None) -> Submitted:
-        self._refuse_when_full()
-        if (short := shortage(self.settings)) is not None:
-            raise Refusal("disk_full", short, headers={"Retry-After": "60"})
-        job_id = f"job_{ULID()}"
-        jobs = self.settings.jobs
-        accepted = False
-        try:
-            make_job_folder(jobs, job_id, admitted.source.content)
-            row, accepted = self._store.accept(self._new_job(job_id, admitted, key))
-        except OSError as error:
-            raise Refusal("disk_full", f"The job's folder cannot be written: {error.strerror}.") from error
-        except KeyConflict as conflict:
-            raise key_conflict(conflict.job_id, key) from None
-        except KeyOfDeleted as gone:
-            raise deleted(gone.tombstone, key) from None
-        finally:
-            if not accepted:
-                remove_job_folder(jobs, job_id)
-        return Submitted(row, accepted, admitted.warnings)
-
-    def _new_job(self, job_id: str, admitted: Admitted, key: str | None) -> NewJob:
-        return NewJob(
-            job_id=job_id,
-            # Without those who are told of it: the worker, which runs code of the user, and who reads the payload need not know.
-            request={key: value for key, value in admitted.request.given().items() if key != "notify"},
-            input_sha256=_hash_of(admitted.input),
-            engine=admitted.engine,
-            labels=admitted.request.labels,
-            devices=(admitted.request.training_config.devices or 1) if ENGINES[admitted.engine].uses_gpu else 1,
-            idempotency_key=key,
-            model_sha256=hashlib.sha256(admitted.source.content).hexdigest(),
-            git_commit=revision_of(self.settings.workspace),
-            notify=self._targets_of(admitted),
-            traceparent=exchange.traceparent if (exchange := current()) is not None else None,
-        )
-
-    def _targets_of(self, admitted: Admitted) -> list[dict[str, Any]]:
-        """Who is told of the job: whom it names, and whom the service does. Fixed from here on."""
-        named: list[dict[str, Any]] = [
-            {"url": target.url, "events": list(target.events)} for target in admitted.request.notify
-        ]
-        if self.settings.webhook_url is not None:
-            events = list(self.settings.webhook_events)
-            named.append({"url": self.settings.webhook_url, "events": events, "everyJob": True})
-        return named
-
-    def _refuse_when_full(self) -> None:
-        newest = self._store.list(states=("queued",), limit=1)
-        if newest and self._store.position(newest[0].job_id) + 1 >= self.settings.max_queued_jobs:
-            detail = f"{self.settings.max_queued_jobs} jobs are waiting; this service queues no more."
-            raise Refusal("queue_full", detail, headers={"Retry-After": "60"})
 
     async def plan(self, body: bytes, depth: Depth) -> Plan:
         """What a request would do. Raises Refusal only for a body that is no JSON."""
@@ -312,24 +220,10 @@ class Service:
         if "retry" not in ALLOWED_ACTIONS[row.state]:
             raise not_allowed(row, "retry")
         self._require_open()
-        submitted = await asyncio.to_thread(self._retry, row, key, anew)
+        submitted = await asyncio.to_thread(self._acceptance.again, row, key, anew=anew)
         if submitted.new:
             self._supervisor.wake()
         return submitted
-
-    def _retry(self, row: JobRow, key: str | None, anew: bool) -> Submitted:
-        document = dict(row.request)
-        checkpointing = dict(document.get("checkpointConfig", {}))
-        saved = history_of(events_of(self._store, row.job_id)).checkpoint
-        if anew:
-            checkpointing.pop("resumeFrom", None)
-        elif saved is not None:
-            # The run's folder: its newest whole checkpoint, should the newest be damaged.
-            checkpointing["resumeFrom"] = str(Path(saved).parent)
-        document |= {"checkpointConfig": checkpointing} if checkpointing else {}
-        named = [dict(target) for target in row.notify if "everyJob" not in target]
-        document |= {"notify": named} if named else {}
-        return self._seen(document, key) or self._store_job(self._gate.admit(document), key)
 
     async def deliveries(self, job_id: str) -> DeliveryPage:
         """The webhooks of a job, and how far each has come."""
@@ -371,12 +265,6 @@ class Service:
         """Take no more jobs, and end every wait and every stream now; trainings go on, and questions are answered."""
         self._closing = True
         self._followers.wake()
-
-
-def _hash_of(given: dict[str, Any]) -> str:
-    """SHA-256 of an input, whatever the order of its keys."""
-    canonical = json.dumps(given, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _holds(until: Until, news: Sequence[Event]) -> bool:
