@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 
+from app.supervision.assigning import shared_environment
+from app.supervision.nursery import Nursery
 from schemas.assignment import ASSIGNMENT_FILE, EVENTS_FILE, OUTCOME_FILE, Assignment, Outcome
-from schemas.events import EVENT_DATA, EventData, WorkerLine
+from schemas.events import EVENT_DATA, EventData, JobStarted, WorkerLine
+from schemas.nursery import MARK
 
 
 @dataclass(frozen=True)
@@ -78,19 +82,42 @@ class Workspace:
 
 def work(assignment: Assignment) -> Attempt:
     """Run the worker's own command on the assignment's folder, and read what it left; every event validates."""
-    folder = Path(assignment.attempt_folder)
     done = subprocess.run(
-        [sys.executable, "-m", "trainer_core.worker", str(folder)],
+        [sys.executable, "-m", "trainer_core.worker", assignment.attempt_folder],
         capture_output=True,
         text=True,
         timeout=100,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         cwd=Path(__file__).parents[2],
     )
+    return left_by(assignment, done.returncode, done.stderr)
+
+
+def work_forked(nursery: Nursery, assignment: Assignment) -> Attempt:
+    """The same by a worker of the nursery, which need not import what is slow to import."""
+    folder = Path(assignment.attempt_folder)
+    environment = {**shared_environment(), "CUDA_VISIBLE_DEVICES": "", MARK: str(folder)}
+    with (folder / "lock").open("wb") as lock, (folder / "worker.log").open("wb") as log:
+        forked = nursery.fork(folder, environment, lock.fileno(), log.fileno())
+    assert forked is not None
+    forked.begin()
+    assert forked.process.has_ended(100_000)
+    status = forked.status()
+    forked.process.release()
+    forked.release()
+    assert status is not None
+    attempt = left_by(assignment, status, (folder / "worker.log").read_text())
+    assert [started.start for started in attempt.of(JobStarted)] == ["warm"]
+    return attempt
+
+
+def left_by(assignment: Assignment, status: int, errors: str) -> Attempt:
+    """What is in the attempt's folder."""
+    folder = Path(assignment.attempt_folder)
     lines = [WorkerLine.model_validate_json(line) for line in (folder / EVENTS_FILE).read_text().splitlines()]
     said = [EVENT_DATA[line.type].model_validate(line.data) for line in lines]
     outcome = Outcome.model_validate_json((folder / OUTCOME_FILE).read_bytes())
-    return Attempt(done.returncode, done.stderr, said, outcome)
+    return Attempt(status, errors, said, outcome)
 
 
 @pytest.fixture(scope="session")
@@ -119,5 +146,11 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Iter
 
 @pytest.fixture(scope="session")
 def worker() -> Callable[[Assignment], Attempt]:
-    """Runs a worker process on an assignment."""
+    """Runs a worker on an assignment, as a program of its own."""
     return work
+
+
+@pytest.fixture(scope="session")
+def warm_worker(nursery: Nursery) -> Callable[[Assignment], Attempt]:
+    """Runs a worker on an assignment, forked from a nursery."""
+    return partial(work_forked, nursery)

@@ -1,4 +1,5 @@
-"""One suite over every engine: the same requests, the same events in the same order, the same things left on disk."""
+"""One suite over every engine: the same requests, the same events in the same order, the same things left on disk; by a
+worker that is a program of its own, and then by forked ones."""
 
 import re
 from dataclasses import dataclass
@@ -75,11 +76,18 @@ class Case:
         )
 
 
+RUN = {
+    "trainingConfig": {"epochs": 3, "reportEverySeconds": 0},
+    "checkpointConfig": {"monitor": "valAccuracy"},
+    "resources": {"threads": 1},
+}
+
+
 @pytest.fixture(scope="module", params=list(ENGINES))
-def case(request, workspace, worker) -> Case:
+def case(request, workspace, worker, warm_worker) -> Case:
     case = Case(request.param, workspace, worker, None)
-    training = {"epochs": 3, "reportEverySeconds": 0}
-    case.run = case.attempt("run", NOTING, trainingConfig=training, checkpointConfig={"monitor": "valAccuracy"})
+    case.run = case.attempt("run", NOTING, **RUN)
+    case.worker = warm_worker
     return case
 
 
@@ -169,6 +177,18 @@ def test_a_scikit_learn_job_never_loads_torch(case):
     assert ("sklearn" in loaded) == (case.engine == "sklearn")
 
 
+def test_a_forked_worker_trains_as_a_program_does_to_the_bit(case):
+    forked = case.attempt("forked", **RUN)
+    assert order(forked) == order(case.run)
+    assert figures(forked) == figures(case.run)
+
+
+def figures(attempt) -> list[dict[str, float]]:
+    """Of every epoch, without times."""
+    names = ("trainLoss", "valLoss", "trainAccuracy", "valAccuracy", "valF1")
+    return [{name: row.figure(name) for name in names} for row in attempt.of(EpochCompleted)]
+
+
 def test_a_request_to_stop_ends_as_cancelled_with_a_checkpoint(case):
     attempt = case.attempt("stop", STOPPING, trainingConfig={"epochs": 100})
     assert attempt.outcome.state == "cancelled"
@@ -205,12 +225,12 @@ def test_a_model_file_that_does_not_import(case):
     assert attempt.kinds == ["job.started"]
 
 
-def test_a_thread_that_the_model_file_left_does_not_keep_the_worker(workspace, worker):
+def test_a_thread_that_the_model_file_left_does_not_keep_the_worker(workspace, warm_worker):
     source = (
         "import threading\nfrom sklearn.linear_model import LogisticRegression\n"
         "threading.Thread(target=threading.Event().wait).start()\n"
         "def build_model():\n    return LogisticRegression(max_iter=1000)\n"
     )
-    attempt = worker(workspace.assign("thread", "sklearn", source, "iris.csv", trackingConfig={"mlflow": False}))
+    attempt = warm_worker(workspace.assign("thread", "sklearn", source, "iris.csv", trackingConfig={"mlflow": False}))
     assert attempt.status == 0
     assert attempt.outcome.state == "succeeded"

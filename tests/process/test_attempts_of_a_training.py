@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from app.supervision.processes import marked
-from tests.process.real_service import ending_trainings, follow_until, serving, write_workspace
+from tests.process.real_service import ending_trainings, follow_until, next_nursery, serving, write_workspace
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,8 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, h
     request["checkpointConfig"] = {"saveEverySteps": 3}
     request["dataConfig"]["batchSize"] = 40
     request["trainingConfig"]["epochs"] = 4
-    with ending_trainings(home), serving(home, workspace) as (_, client):
+    with ending_trainings(home), serving(home, workspace, PT_WARM="on") as (service, client):
+        next_nursery(service)
         job_id = client.post("/v1/jobs", json=request).json()["jobId"]
         follow_until(client, job_id, "job.completed")
         yield home, client, request, digest(payload_of(client, job_id))
