@@ -1,7 +1,7 @@
 """Has torch loaded and forks a process for each run that standard input asks for; says how each ended.
 
-A line is a JSON object: ``assignment``; ``seconds`` until the run is killed, counted from ``from`` (``model``: its model is
-loaded; a number: it begins its n-th save); ``fault``, for which ``faults.c`` must be preloaded. Without ``fork`` the run is
+A line is a JSON object: ``assignment``; ``seconds`` until the run is killed, counted from ``from`` (``start``; ``model``: its
+model is loaded; a number: it begins its n-th save); ``fault``, for which ``faults.c`` must be preloaded. Without ``fork`` the run is
 this process's own: it imports what torch imports when it is first used.
 """
 
@@ -51,7 +51,9 @@ def train(order: dict[str, Any]) -> None:
     assignment = Assignment.model_validate(order["assignment"])
     folder = Path(assignment.attempt_folder)
     channel = Fuse(folder / EVENTS_FILE)
-    if order.get("from") == "model":
+    if order.get("from") == "start":
+        signal.setitimer(signal.ITIMER_REAL, order["seconds"])
+    elif order.get("from") == "model":
         channel.seconds = order["seconds"]
     elif "from" in order:
         burn_from_save(order["from"], order["seconds"])

@@ -41,6 +41,8 @@ def test_the_best_is_the_first_of_equals() -> None:
 def test_a_missing_figure_is_never_the_best() -> None:
     judge = best()
     assert not judge.observe(row(1))
+    for value in (math.nan, -math.inf):
+        assert not judge.observe(row(1).model_copy(update={"val_loss": value})), "nor is the first one"
     assert judge.epoch is None
     assert judge.observe(row(2, 9.0))
     assert not judge.observe(row(3))

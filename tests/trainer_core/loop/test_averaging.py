@@ -1,5 +1,7 @@
 """Averaged weights: the mean that was promised, evaluated and kept, and the same after a resume."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,8 @@ from torch import nn
 
 from schemas.averaging import WeightAveraging
 from schemas.events import CheckpointSaved, EpochCompleted
+from trainer_core.checkpoints.manifest import read_manifest
+from trainer_core.checkpoints.snapshot import load_snapshot
 from trainer_core.failure import Failure
 from trainer_core.loop.averaging import build_averaging
 
@@ -73,6 +77,20 @@ def test_what_is_evaluated_is_what_is_kept(bench, averaging):
     plain = bench.train("plain", trainingConfig={"epochs": 4})
     assert run.of(EpochCompleted)[-1].val_loss != pytest.approx(plain.of(EpochCompleted)[-1].val_loss, abs=1e-5)
     assert run.of(EpochCompleted)[0].train_loss == plain.of(EpochCompleted)[0].train_loss
+
+
+def test_each_step_is_averaged_after_it_was_taken_and_the_checkpoint_says_which_weights_it_holds(bench):
+    run = bench.train(trainingConfig={"epochs": 1, **EMA}, checkpointConfig={"saveEverySteps": 1, "keepLast": 9})
+    folders = [run.run_folder / f"step-{step:08}" for step in (1, 2, 3)]
+    assert {read_manifest(folder).about["weights"] for folder in folders} == {"ema"}
+    snapshots = [load_snapshot(folder) for folder in folders]
+    # After two updates, as TensorFlow has it: (1 + 2) / (10 + 2).
+    decay = 3 / 12
+    for name, before in snapshots[1].model.items():
+        trained = snapshots[2].state["averaging"]["trained"][name]
+        assert torch.allclose(snapshots[2].model[name], decay * before + (1 - decay) * trained, atol=1e-6), name
+    plain = bench.train("plain", trainingConfig={"epochs": 1})
+    assert read_manifest(Path(plain.of(CheckpointSaved)[-1].path)).about["weights"] == "trained"
 
 
 def test_an_exponential_mean_has_the_statistics_of_the_trained_model(bench):

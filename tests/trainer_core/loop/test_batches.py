@@ -1,9 +1,12 @@
 """The order of samples, what comes out of the loader, and the cut into micro-batches."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from trainer_core.data.datasets import DatasetSamples
 from trainer_core.data.samples import ArraySamples, Part
 from trainer_core.failure import Failure
 from trainer_core.loop.batches import Batches, Order
@@ -94,6 +97,24 @@ def test_a_loader_draws_nothing_from_the_generator_of_dropout():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+class Drawing:
+    """A data set whose items draw."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index):
+        return torch.rand(2), index
+
+
+def test_a_sample_draws_anew_in_each_epoch():
+    samples = DatasetSamples(Drawing(), torch.utils.data.default_collate, Path("model.py"), 8)
+    streamed = Streamed(samples, 0, seed=0, pin=False)
+    first, again, next_one = (next(iter(streamed.fetch([np.arange(4)], epoch)))[0] for epoch in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, next_one)
+
+
 class Broken:
     """Samples that cannot be read."""
 
@@ -139,6 +160,7 @@ def test_a_rank_without_a_share_takes_part_without_weight():
     micros = list(last.micro_batches(batches.micro_size, CPU))
     assert len(micros) == 1
     assert not micros[0].counted
+    assert len(micros[0].targets) == 1, "a pass of nothing is not defined for every module"
 
 
 def test_arrays_that_may_not_be_written_are_copied():

@@ -91,6 +91,22 @@ def test_the_model_is_left_as_it_was(forward):
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+class Watching(nn.Module):
+    """Notes whether a pass would keep its activations."""
+
+    kept = False
+
+    def forward(self, inputs):
+        self.kept |= torch.is_grad_enabled()
+        return inputs
+
+
+def test_no_activation_is_kept(forward):
+    model = nn.Sequential(nn.Linear(6, 3), Watching())
+    sums(model, drawn(9), forward, Ranks())
+    assert not model[1].kept
+
+
 class Raises(nn.Module):
     """A model that cannot be evaluated."""
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from schemas.events import Alert, CheckpointSaved, EpochCompleted, EpochStarted, Step
+from tests.trainer_core.augmented import AUGMENTED
 from trainer_core.checkpoints.snapshot import load_snapshot
 from trainer_core.failure import Failure
 from trainer_core.stop import Stop
@@ -261,32 +262,6 @@ def test_data_that_are_streamed_train_as_those_in_memory(bench):
         streamed = bench.train(f"{workers}", dataConfig={"numWorkers": workers}, trainingConfig={"epochs": 2})
         for name, tensor in streamed.weights().items():
             assert np.array_equal(tensor, in_memory.weights()[name])
-
-
-AUGMENTED = """
-
-import random
-
-import numpy as np
-import torch
-
-
-class Augmented:
-    def __init__(self, path):
-        rows = np.load(path)
-        self.x, self.y = rows["x"], rows["y"]
-
-    def __len__(self):
-        return len(self.x)
-
-    def __getitem__(self, index):
-        noise = torch.randn(6).numpy() * np.float32(np.random.rand() + random.random())
-        return self.x[index] + noise, self.y[index]
-
-
-def build_dataset(path, split):
-    return Augmented(path)
-"""
 
 
 def test_loader_processes_change_no_bit_of_a_run_with_augmentation(bench, stopping_channel):

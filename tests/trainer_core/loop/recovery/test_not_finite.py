@@ -72,6 +72,44 @@ def assert_same_weights(one, other):
         assert np.array_equal(tensor, others[name], equal_nan=True), name
 
 
+SPRUNG = """
+import torch
+from torch import nn
+
+
+class Sprung(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.bad = bool((x.abs() > 50).any())
+        return x.clamp(-3.0, 3.0)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * float("inf") if ctx.bad else gradient
+
+
+class Spring(nn.Module):
+    def forward(self, x):
+        return Sprung.apply(x)
+
+
+def build_model():
+    return nn.Sequential(nn.Linear(6, 6), Spring(), nn.Linear(6, 3))
+"""
+
+
+def test_a_gradient_that_is_not_finite_beside_a_loss_that_is_changes_no_weight(poisoned):
+    bench = poisoned()
+    bench.write_model(SPRUNG)
+    rows = dict(np.load(bench.folder / "train.npz"))
+    rows["x"][23] = 1000.0
+    np.savez(bench.folder / "train.npz", **rows)
+    run = bench.train("sprung", dataConfig=IN_ORDER, trainingConfig={"epochs": 1})
+    assert actions(run) == [("batch_left_out", 1, 3)]
+    assert "the gradient of 0." in run.of(RecoveryMade)[0].reason
+    assert all(np.isfinite(tensor).all() for tensor in run.weights().values())
+
+
 def test_a_batch_is_left_out_as_if_it_were_not_there(poisoned):
     """Steps, masks of dropout, buffers and figures: as those of a run over the other batches."""
     bench = poisoned(23)
