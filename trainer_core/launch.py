@@ -19,7 +19,8 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from trainer_core.failure import Failure
 from trainer_core.loop.ranks import is_lost_peer
-from trainer_core.nodes import Launch, hear, tell
+from trainer_core.nodes.meeting import Launch
+from trainer_core.nodes.word import hear, tell
 from trainer_core.stop import Stop
 
 T = TypeVar("T")

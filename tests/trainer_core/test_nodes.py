@@ -19,8 +19,8 @@ from tests.tiers import LARGE
 from trainer_core.channel import Channel
 from trainer_core.engines.native import train
 from trainer_core.failure import Failure
-from trainer_core.interfaces import interface_towards
-from trainer_core.nodes import met
+from trainer_core.nodes.interfaces import interface_towards
+from trainer_core.nodes.meeting import met
 from trainer_core.stop import Stop
 
 

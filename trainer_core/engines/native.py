@@ -40,7 +40,7 @@ def train(assignment: Assignment, channel: Channel, stop: Stop) -> Ending:
         return _train(Surroundings(assignment, torch.device(devices[0]), ranks, channel, stop))
     # Torch's launcher is of no use to a run on one device, which need not pay for its import.
     from trainer_core.launch import launch
-    from trainer_core.nodes import met, say_who_keeps
+    from trainer_core.nodes.meeting import met, say_who_keeps
 
     def start(assignment: Assignment, limits: PassLimits) -> Ending:
         with met(assignment, channel, stop) as meeting:
@@ -68,7 +68,7 @@ def _join(assignment: Assignment, limits: PassLimits) -> Group:
     training, devices = assignment.request.training_config, assignment.devices
     joining: dict[str, Any] = {}
     if training.rendezvous is not None and training.num_nodes > 1:
-        from trainer_core.nodes import store_of_the_run
+        from trainer_core.nodes.word import store_of_the_run
 
         joining = {"lost_after": timedelta(seconds=training.rendezvous.lost_after_seconds), "store": store_of_the_run()}
     if training.strategy != "fsdp":

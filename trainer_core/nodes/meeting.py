@@ -1,9 +1,7 @@
-"""How the nodes of a run meet before each launch, and how one hears why another has ended."""
+"""How the nodes of a run meet before each launch."""
 
-import base64
 import json
 import os
-import pickle
 import socket
 import time
 import uuid
@@ -14,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined]
-from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.distributed_c10d import PrefixStore
 
 from schemas.assignment import Assignment
 from schemas.events import Alert, Log
@@ -23,15 +21,12 @@ from schemas.result import Place
 from schemas.training import TrainingConfig
 from trainer_core.channel import Channel
 from trainer_core.failure import Failure
-from trainer_core.interfaces import interface_towards
+from trainer_core.nodes.interfaces import interface_towards
+from trainer_core.nodes.word import CONNECT, HEAR_SECONDS, leave_word
 from trainer_core.stop import Stop
 
 _LOOK_SECONDS = 0.1
 _SAY_SECONDS = 60.0
-_CONNECT = timedelta(seconds=5)
-# How long a node waits to hear why another has ended, and how long one that has failed waits until all have heard.
-_HEAR_SECONDS = 3.0
-_FAILURE = "failure"
 _POINTER = "/trainingConfig/rendezvous"
 
 # What may differ between the nodes of a run: where things are, what is tracked, and how much of each machine is used.
@@ -146,7 +141,7 @@ class Meeting:
 
     def connect(self, **more: Any) -> TCPStore:
         """The store at the endpoint."""
-        return TCPStore(self.host, self.port, timeout=_CONNECT, wait_for_workers=False, **more)
+        return TCPStore(self.host, self.port, timeout=CONNECT, wait_for_workers=False, **more)
 
     def _alone(self, waited_for: str) -> Failure:
         seconds = self._rendezvous.timeout_seconds
@@ -184,13 +179,13 @@ class Host(Meeting):
     def part(self, run_id: str, failure: Exception) -> None:
         """Leave the reason, and stay for a moment: the others look here for it."""
         assert self._store is not None
-        _leave_word(PrefixStore(run_id, self._store), self.number, failure)
+        leave_word(PrefixStore(run_id, self._store), self.number, failure)
         self._wait([f"{run_id}/left/{number}" for number in range(1, self.nodes)])
 
     def _wait(self, keys: list[str]) -> None:
         assert self._store is not None
         with suppress(DistError):
-            self._store.wait(keys, timedelta(seconds=_HEAR_SECONDS))
+            self._store.wait(keys, timedelta(seconds=HEAR_SECONDS))
 
     def _open(self) -> TCPStore:
         try:
@@ -244,7 +239,7 @@ class Guest(Meeting):
     def part(self, run_id: str, failure: Exception) -> None:
         """Leave the reason, and say that theirs, if there is one, was heard."""
         assert self._store is not None
-        _leave_word(PrefixStore(run_id, self._store), self.number, failure)
+        leave_word(PrefixStore(run_id, self._store), self.number, failure)
         self._store.set(f"{run_id}/left/{self.number}", "")
 
     def _greet(self) -> None:
@@ -261,46 +256,6 @@ class Guest(Meeting):
         answer: dict[str, Any] = json.loads(self._store.get(key))
         self._store.set(f"read/{self._token}", "")
         return answer
-
-
-def store_of_the_run() -> Store:
-    """The store of this rank's launch, in a room of its own: an earlier launch may have used the same server. Raises
-    ``DistError``."""
-    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = TCPStore(host, port, is_master=False, timeout=_CONNECT, wait_for_workers=False)
-    return PrefixStore(os.environ["TORCHELASTIC_RUN_ID"], store)
-
-
-def tell(failure: BaseException) -> None:
-    """Leave word for the other nodes why this rank ends; the first one's word counts. Nothing to do on one node."""
-    if _several():
-        with suppress(DistError):
-            _leave_word(store_of_the_run(), int(os.environ["GROUP_RANK"]), failure)
-
-
-def _leave_word(store: Store, number: int, failure: BaseException) -> None:
-    store.compare_set(_FAILURE, "", base64.b64encode(pickle.dumps((number, failure))).decode())
-
-
-def hear() -> BaseException | None:
-    """What another node has told, within a moment; None when it told nothing: it is gone."""
-    if not _several():
-        return None
-    try:
-        store = store_of_the_run()
-        store.wait([_FAILURE], timedelta(seconds=_HEAR_SECONDS))
-        number, failure = pickle.loads(base64.b64decode(store.get(_FAILURE)))
-    except DistError:
-        return None
-    if type(failure) is Failure and number != int(os.environ["GROUP_RANK"]):
-        message = f"On node {number}: {failure.error.message}"
-        failure.error = failure.error.model_copy(update={"message": message})
-    assert isinstance(failure, BaseException)
-    return failure
-
-
-def _several() -> bool:
-    return int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1
 
 
 def _card(assignment: Assignment) -> dict[str, Any]:
