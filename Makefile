@@ -1,4 +1,4 @@
-.PHONY: install demo test torture bench bench-gpu peers calibrate check format lint types contracts schemas clean help
+.PHONY: install demo queue test torture bench bench-gpu peers calibrate check format lint types contracts schemas clean help
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
@@ -27,6 +27,9 @@ bench: $(STAMP)  ## time the loop beside hand-written ones and the peers that ar
 
 bench-gpu: $(STAMP)  ## the same for large models on one GPU
 	@$(or $(wildcard .venv-peers/bin/python),$(BIN)/python) -m benchmarks.gpu
+
+queue: $(STAMP)  ## time submissions, claims and a restart with 10,000 jobs that wait
+	@$(BIN)/python benchmarks/long_queue.py
 
 peers: $(STAMP)  ## install the peers of the benchmark beside the project's environment, which stays as it is
 	@$(BIN)/python -m venv .venv-peers

@@ -121,8 +121,7 @@ class Acceptance:
         return named
 
     def _refuse_when_full(self) -> None:
-        newest = self._store.list(states=("queued",), limit=1)
-        if newest and self._store.position(newest[0].job_id) + 1 >= self._settings.max_queued_jobs:
+        if self._store.queued() >= self._settings.max_queued_jobs:
             detail = f"{self._settings.max_queued_jobs} jobs are waiting; this service queues no more."
             raise Refusal("queue_full", detail, headers={"Retry-After": "60"})
 

@@ -15,7 +15,8 @@ from ulid import ULID
 
 from app.clock import from_now, now, seconds_until
 from app.problems import Refusal
-from app.store.interface import StoreUnavailable, TokenRow, TokenStore
+from app.store.interface import StoreUnavailable
+from app.store.token_interface import TokenRow, TokenStore
 from schemas.problems import NextAction
 from schemas.tokens import ALLOWS, MadeToken, Scope, TokenRequest, TokenView
 

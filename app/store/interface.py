@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from app.store.token_interface import TokenStore
 from schemas.events import Event, EventData, WorkerLine
 from schemas.job import JobState, Progress
 from schemas.problems import Tombstone
-from schemas.tokens import Scope
 from schemas.webhooks import DeliveryState
 
 
@@ -58,20 +58,6 @@ class JobRow:
     rests_until: str | None = None
 
 
-@dataclass(frozen=True)
-class TokenRow:
-    """A token as stored: ``sha256`` of it in hex, and ``prefix``, its first characters. Times are RFC 3339, UTC."""
-
-    token_id: str
-    name: str
-    prefix: str
-    sha256: str
-    scopes: tuple[Scope, ...]
-    created_at: str
-    expires_at: str | None = None
-    last_used_at: str | None = None
-
-
 class StoreUnavailable(Exception):
     """The store cannot be used now (disk full, locked) or by this release; the message says which. Nothing was changed."""
 
@@ -106,22 +92,6 @@ class IllegalTransition(Exception):
     def __init__(self, row: JobRow, wanted: JobState) -> None:
         super().__init__(f"{row.job_id} is {row.state}, not to be {wanted}")
         self.row = row
-
-
-class TokenStore(Protocol):
-    """Tokens beside the owner's. Every method is one transaction, durable when it returns, safe from any thread."""
-
-    def add(self, token: TokenRow) -> bool:
-        """Store a token; False when another has its name."""
-
-    def all(self) -> Sequence[TokenRow]:
-        """Every token, oldest first."""
-
-    def remove(self, token_id: str) -> bool:
-        """Forget a token; False when there is none."""
-
-    def used(self, token_id: str, time: str) -> None:
-        """Note when a token was used; one that is gone is left alone."""
 
 
 @dataclass(frozen=True)
@@ -244,6 +214,9 @@ class Store(Protocol):
         limit: int = 50,
     ) -> Sequence[JobRow]:
         """Jobs, newest first, older than the job id ``before``."""
+
+    def queued(self) -> int:
+        """How many jobs wait in the queue."""
 
     def position(self, job_id: str) -> int:
         """Jobs ahead of this one in the queue."""

@@ -75,6 +75,9 @@ LIMIT :limit;
 -- name: resting
 SELECT * FROM job WHERE rests_until IS NOT NULL AND state = 'queued' ORDER BY number;
 
+-- name: queued
+SELECT count(*) FROM job WHERE state = 'queued';
+
 -- name: position
 SELECT count(*) FROM job AS ahead
 WHERE ahead.state = 'queued' AND ahead.number < (SELECT number FROM job WHERE job_id = :job_id AND state = 'queued');

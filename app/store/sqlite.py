@@ -9,13 +9,13 @@ from app.clock import now
 from app.store.bounds import within_bounds
 from app.store.database import Database, Writer
 from app.store.deliveries import SqliteDeliveries, put
-from app.store.interface import IllegalTransition, JobRow, KeyConflict, KeyOfDeleted, NewJob, Observer
+from app.store.interface import IllegalTransition, JobRow, KeyConflict, NewJob, Observer
 from app.store.lines import typed_line
 from app.store.progress import advance
 from app.store.rows import event_of, event_values, job_of, job_values, to_text
 from app.store.statements import statements
 from app.store.tokens import SqliteTokens
-from app.store.tombstones import SqliteTombstones, tombstone_of_key
+from app.store.tombstones import SqliteTombstones, refuse_key_of_deleted
 from schemas.events import Event, EventData, JobCompleted, JobQueued, WorkerLine
 from schemas.job import ACTIVE, IMPLIED_BY_EVENT, TERMINAL, TRANSITIONS, JobState, Progress
 
@@ -46,7 +46,7 @@ class SqliteStore:
                     if seen.input_sha256 != job.input_sha256:
                         raise KeyConflict(seen.job_id)
                     return seen, False
-                _refuse_key_of_deleted(connection, job)
+                refuse_key_of_deleted(connection, job.idempotency_key, job.input_sha256)
             time = now()
             connection.execute(_SQL["insert_job"], job_values(job, time))
             position = connection.execute(_SQL["position"], {"job_id": job.job_id}).fetchone()[0]
@@ -89,6 +89,12 @@ class SqliteStore:
                 before=before,
                 limit=limit,
             )
+
+    def queued(self) -> int:
+        """How many jobs wait in the queue."""
+        with self._database.reading() as connection:
+            count: int = connection.execute(_SQL["queued"]).fetchone()[0]
+            return count
 
     def position(self, job_id: str) -> int:
         """Jobs ahead of this one in the queue; 0 when it is not queued."""
@@ -234,14 +240,6 @@ def _one(connection: sqlite3.Connection, statement: str, **values: object) -> Jo
 
 def _all(connection: sqlite3.Connection, statement: str, **values: object) -> list[JobRow]:
     return [job_of(row) for row in connection.execute(_SQL[statement], values).fetchall()]
-
-
-def _refuse_key_of_deleted(connection: sqlite3.Connection, job: NewJob) -> None:
-    assert job.idempotency_key is not None
-    tombstone = tombstone_of_key(connection, job.idempotency_key)
-    if tombstone is not None:
-        same = tombstone.input_sha256 == job.input_sha256
-        raise KeyOfDeleted(tombstone) if same else KeyConflict(tombstone.job_id)
 
 
 def _known(connection: sqlite3.Connection, job_id: str) -> JobRow:

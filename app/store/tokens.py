@@ -1,13 +1,13 @@
-"""Tokens in SQLite. Promises what ``app.store.interface.TokenStore`` says."""
+"""Tokens in SQLite. Promises what ``app.store.token_interface.TokenStore`` says."""
 
 import json
 import sqlite3
 from collections.abc import Sequence
 
 from app.store.database import Database
-from app.store.interface import TokenRow
 from app.store.rows import to_text
 from app.store.statements import statements
+from app.store.token_interface import TokenRow
 
 _SQL = statements("tokens.sql")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.clock import now
 from app.store.database import Database
-from app.store.interface import IllegalTransition, InUse
+from app.store.interface import IllegalTransition, InUse, KeyConflict, KeyOfDeleted
 from app.store.rows import job_of, to_text
 from app.store.statements import statements
 from schemas.job import TERMINAL
@@ -58,10 +58,12 @@ class SqliteTombstones:
             return [tuple(row) for row in connection.execute(_SQL["settled"], {"terminal": _TERMINAL}).fetchall()]
 
 
-def tombstone_of_key(connection: sqlite3.Connection, idempotency_key: str) -> Tombstone | None:
-    """The deleted job that came with this key, for whoever has a transaction open."""
+def refuse_key_of_deleted(connection: sqlite3.Connection, idempotency_key: str, input_sha256: str) -> None:
+    """Raises KeyOfDeleted, or KeyConflict where the input was another, for a key that a deleted job came with."""
     found = connection.execute(_SQL["tombstone_of_key"], {"idempotency_key": idempotency_key}).fetchone()
-    return None if found is None else _tombstone_of(found)
+    if found is not None:
+        tombstone = _tombstone_of(found)
+        raise KeyOfDeleted(tombstone) if tombstone.input_sha256 == input_sha256 else KeyConflict(tombstone.job_id)
 
 
 def _tombstone_of(row: sqlite3.Row) -> Tombstone:
