@@ -98,12 +98,18 @@ class Bench:
         )
 
     def train(
-        self, name: str = "run", *, channel: Channel | None = None, stop: Stop | None = None, **changes: dict[str, Any]
+        self,
+        name: str = "run",
+        devices: tuple[str, ...] = ("cpu",),
+        *,
+        channel: Channel | None = None,
+        stop: Stop | None = None,
+        **changes: dict[str, Any],
     ) -> Run:
         """Train in this process; a Failure is the caller's."""
         from trainer_core.engines.native import train
 
-        assignment = self.assignment(name, **changes)
+        assignment = self.assignment(name, devices, **changes)
         channel = channel or Channel()
         run = Run(channel.said, Path(assignment.run_folder))
         run.ending = train(assignment, channel, stop or Stop())

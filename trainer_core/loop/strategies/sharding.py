@@ -109,11 +109,15 @@ class Shards:
     element is done on these, by the same kernels as in one process."""
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        """``optimizer`` steps the parts from here on; it has no state yet."""
+        """``optimizer`` steps the parts from here on; it has taken no step. The state that it begins with (Adagrad's) goes with
+        them."""
         self._whole: list[DTensor] = []
         self._parts: list[Tensor] = []
         for group in optimizer.param_groups:
             parts = [local(parameter).detach() for parameter in group["params"]]
+            for whole, part in zip(group["params"], parts, strict=True):
+                if whole in optimizer.state:
+                    optimizer.state[part] = {name: local(value) for name, value in optimizer.state.pop(whole).items()}
             self._whole += group["params"]
             self._parts += parts
             group["params"] = parts
