@@ -4,6 +4,7 @@ service answers, and work goes on when there is room."""
 import fcntl
 import os
 import random
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -96,20 +97,23 @@ def test_a_disk_that_is_full_of_checkpoints(
         while full < ROUNDS:
             # There may be room for a part of a checkpoint, for all that are kept, or for nearly all.
             disk.fill(chance.randrange(int(3.2 * used)))
-            outcome, folder = train(runs, bench, f"full-{full}")
+            outcome, failed = train(runs, bench, f"full-{full}")
             disk.make_room()
-            left = [path for path, _ in complete_checkpoints(folder)] if folder.exists() else []
+            left = [path for path, _ in complete_checkpoints(failed)] if failed.exists() else []
             if outcome.error is None:
+                shutil.rmtree(failed)
                 continue
             full += 1
             assert outcome.error.code == "disk_full"
             if left:
-                read, skipped = load_newest(folder, load_snapshot)
+                read, skipped = load_newest(failed, load_snapshot)
                 assert (read.path, skipped) == (left[0], [])
-            outcome, folder = train(runs, bench, f"room-{full}", **({"resumeFrom": str(folder)} if left else {}))
+            outcome, folder = train(runs, bench, f"room-{full}", **({"resumeFrom": str(failed)} if left else {}))
             assert outcome.state == "succeeded"
             read, _ = load_newest(folder, load_snapshot)
             assert all(np.array_equal(tensor, read.model[name]) for name, tensor in whole.model.items())
+            for used_up in (failed, folder):
+                shutil.rmtree(used_up, ignore_errors=True)
     record_property("full disks", full)
 
 
@@ -134,7 +138,7 @@ def test_a_disk_that_is_full_of_what_a_worker_says(
         (nursery.workspace / "slow.py").write_text(printing)
         request = write_table(nursery.workspace)
         request["trainingConfig"]["epochs"] = 3
-        with nursery.serving(WORKER_COMMAND, disk_floor_bytes=0) as service, service.client() as client:
+        with nursery.serving(WORKER_COMMAND, disk_floor_bytes=0, warm=True) as service, service.client() as client:
             job_id = client.post("/v1/jobs", json=request).json()["jobId"]
             follow_until(client, job_id, "checkpoint.saved")
             disk.fill()

@@ -17,7 +17,7 @@ from app.supervision.processes import marked
 from app.supervision.supervisor import WORKER_COMMAND
 from schemas.job import TERMINAL
 from tests.app.scene import STAND_IN
-from tests.app.service_nursery import ServiceNursery, services
+from tests.app.service_nursery import Served, ServiceNursery, services
 from tests.app.workspace import TORCH_MODEL
 from tests.process.real_service import MODEL, write_table
 from tests.tiers import rounds
@@ -43,8 +43,17 @@ for number in range(1, 10_000):
 """
 
 
-def dance(client: httpx.Client, request: dict[str, Any], chance: random.Random, pause: float) -> tuple[str, str, float]:
+def dance(service: Served, request: dict[str, Any], chance: random.Random, pause: float) -> tuple[str, str, float]:
     """Order a job about, then end it; its number, how it ended, and the seconds from the last order to the end."""
+    # Of its own: one that rests in a pool may be closed just when it is used.
+    with service.client() as client:
+        return dance_with(client, request, chance, pause)
+
+
+def dance_with(
+    client: httpx.Client, request: dict[str, Any], chance: random.Random, pause: float
+) -> tuple[str, str, float]:
+    """As ``dance``."""
     job_id: str = client.post("/v1/jobs", json=request).json()["jobId"]
     moment = threading.Event()
     for _ in range(chance.randint(0, 4)):
@@ -84,10 +93,12 @@ def order_about(
 ) -> tuple[Counter[str], list[float]]:
     """So many jobs, some of them at a time: how they ended, and the seconds that it took."""
     seeds = [chance.getrandbits(32) for _ in range(jobs)]
-    with nursery.serving(command, slots=at_once, retry_rest_seconds=0.0) as service, service.client() as client:
+    # Real ones are forked from a process that has torch loaded, as they are by default.
+    settings = {"slots": at_once, "retry_rest_seconds": 0.0, "warm": command == WORKER_COMMAND}
+    with nursery.serving(command, **settings) as service:
         with ThreadPoolExecutor(at_once) as dancers:
             ended = list(
-                dancers.map(lambda number: dance(client, request, random.Random(number), pause), seeds, timeout=None)
+                dancers.map(lambda number: dance(service, request, random.Random(number), pause), seeds, timeout=None)
             )
         for job_id, _, _ in ended:
             check_nothing_is_left(nursery.home / "jobs" / job_id)
