@@ -135,7 +135,7 @@ def test_a_disk_that_is_full_of_what_a_worker_says(
         printing = (
             MODEL if round_number % 2 else MODEL.replace("        work =", "        print('x' * 2000)\n        work =")
         )
-        (nursery.workspace / "slow.py").write_text(printing)
+        (nursery.workspace / "slow.py").write_text(printing.replace("range(12)", "range(10)"))
         request = write_table(nursery.workspace)
         request["trainingConfig"]["epochs"] = 3
         with nursery.serving(WORKER_COMMAND, disk_floor_bytes=0, warm=True) as service, service.client() as client:

@@ -26,7 +26,7 @@ BACK_SECONDS = 10.0 if LARGE else 60.0
 
 def request_of(nursery: ServiceNursery) -> dict[str, Any]:
     """Two ranks that save after every second step."""
-    (nursery.workspace / "slow.py").write_text(MODEL)
+    (nursery.workspace / "slow.py").write_text(MODEL.replace("range(12)", f"range({rounds(6, 12)})"))
     request = write_table(nursery.workspace)
     request["dataConfig"]["batchSize"] = 20
     request["trainingConfig"] |= {"devices": 2, "epochs": rounds(2, 6)}
