@@ -10,6 +10,7 @@ from app.cli.exits import Unreachable
 from app.cli.follow import Follower, Line
 from app.cli.interrupts import Terminated, interrupts_held, termination_raised
 from tests.app.cli.command import SUCCEEDS, WAITS, RunningService, write_request
+from tests.app.listening import listening
 
 
 def client_of(service: RunningService) -> Client:
@@ -98,3 +99,12 @@ def test_termination_is_raised_only_inside() -> None:
     with pytest.raises(Terminated), termination_raised():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_who_asks_too_often_comes_again_by_itself(tmp_path: Path) -> None:
+    with listening(tmp_path, requests_per_minute=120) as service:
+        address = Address(service.server.url, service.settings.token_file.read_text().strip())
+        line = Line(Client(address), lambda _: Client(address))
+        pages = [line.ask(lambda client: client.jobs()) for _ in range(121)]
+        assert pages == [{"jobs": []}] * 121
+        line.client.close()
