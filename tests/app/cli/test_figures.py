@@ -106,6 +106,7 @@ EXAMPLES: dict[str, Any] = {
     "monitor": "valLoss",
     "will_retry": True,
     "reason": "asked",
+    "setting": "/trainingConfig/learningRate",
 }
 
 

@@ -120,6 +120,7 @@ WRONG: list[tuple[Any, ...]] = [
     ("modelPath", "models/large.py"),
     ("modelPath", "models/nothing.py"),
     ("kind", "agent"),
+    ("notify", [{"url": "https://127.0.0.1/told"}]),
     ("trackingConfig", "mlflow", {"uri": "x"}),
 ]
 

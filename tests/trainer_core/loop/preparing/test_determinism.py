@@ -24,15 +24,6 @@ class Net(nn.Module):
 """
 
 
-@pytest.fixture(autouse=True)
-def _settings_as_before(monkeypatch):
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
-    yield
-    torch.use_deterministic_algorithms(False)
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before
-
-
 def test_what_is_set():
     determinism.settle(False)
     assert not torch.are_deterministic_algorithms_enabled()
