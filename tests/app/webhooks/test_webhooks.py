@@ -111,13 +111,18 @@ def test_what_is_not_taken_is_sent_again_the_same_under_a_new_signature(service:
 
 
 def test_a_receiver_that_is_gone_ends_it_for_the_job_which_says_so(service: Listening):
-    with receiving(410) as receiver:
+    answer = threading.Event()
+    with receiving(410, gate=answer) as receiver:
         program = STARTED + "gate('go'); say('alert', code='odd', level='info', message='x')\n" + WHOLE
         job_id = service.submit(program, notify=notify(receiver, "job.started", "alert", "job.completed"))
         receiver.next()
-        once(service, job_id, lambda rows: rows[0]["state"] == "failed")
         with service.stream(job_id) as messages:
+            next(message for message in messages if message.event == "job.started")
+            began = time.monotonic()
+            answer.set()
             next(message for message in messages if message.event == "alert")
+        # Announced, and not found at the end of a silence.
+        assert time.monotonic() - began < service.settings.keep_alive_seconds - 1
         service.open_gate(job_id)
         service.settled(job_id)
         found = deliveries(service, job_id)
