@@ -59,7 +59,6 @@ def test_auto_measures_nothing_in_a_short_run_and_says_so(bench):
     (tuned,) = run.of(RunTuned)
     assert (tuned.setting, tuned.used, tuned.measured) == ("/trainingConfig/compile", "off", [])
     assert tuned.reason == "The run has 5 passes, and to measure wants 400."
-    assert tuned.seconds < 0.05
 
 
 def test_auto_knows_how_long_a_run_of_micro_batches_is(bench):
