@@ -21,6 +21,14 @@ def write_synced(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def write_for_now(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content``: a reader finds the old file or the new one, never a part. Not durable: for what says
+    nothing after the machine has failed."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content)
+    temporary.rename(path)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content``: a reader, or a crash, finds the old file or the new one, never a part."""
     temporary = path.with_name(path.name + ".tmp")

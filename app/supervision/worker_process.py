@@ -20,7 +20,7 @@ from app.foreign_files import open_foreign
 from app.supervision.attempt_folder import AttemptFolder
 from app.supervision.nursery import NO_NURSERY, NoNursery
 from app.supervision.processes import Process, descendants, kill_all, kill_marked, marked, processor_seconds
-from schemas.files import write_atomically
+from schemas.files import write_for_now
 from schemas.nursery import MARK
 
 _PID_FILE = "worker.pid"
@@ -98,7 +98,7 @@ class WorkerProcess:
             os.close(lock)
         worker = WorkerProcess(folder, child.process, child)
         try:
-            write_atomically(folder.path / _PID_FILE, f"{worker.pid} {child.process.started}\n".encode())
+            write_for_now(folder.path / _PID_FILE, f"{worker.pid} {child.process.started}\n".encode())
         except OSError:
             # It would run although its job is said not to have started.
             child.process.send(signal.SIGKILL)

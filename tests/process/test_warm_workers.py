@@ -101,6 +101,18 @@ def test_it_is_as_a_program_where_both_are_looked_at(tmp_path: Path, nursery: Nu
     assert len(warm["files"]) == len(cold["files"]) + 1  # The process of the trackers, held as it was forked.
 
 
+def test_the_stacks_of_one_that_hangs_are_in_its_log(tmp_path: Path, nursery: Nursery):
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    attempt = prepare(tmp_path, f"import signal\nopen({str(gate)!r}).read()\nsignal.pause()\n")
+    with started(attempt, nursery) as worker:
+        open_gate(gate)
+        worker.abort()
+        assert worker.clear() is not None
+    assert "Fatal Python error: Aborted" in attempt.log.read_text()
+    assert "m.py" in attempt.log.read_text()
+
+
 @contextmanager
 def forked(attempt: AttemptFolder, nursery: Nursery, **variables: str) -> Iterator[Forked | None]:
     """What the nursery answers; the worker has not begun."""
