@@ -32,6 +32,7 @@ from trainer_core.failure import Failure, is_disk_full
 from trainer_core.guard.guard import confine, explained
 from trainer_core.guard.paths import require_unmoved
 from trainer_core.leaving import leave
+from trainer_core.lost_loader import lost_loader
 from trainer_core.outcomes import leave_outcome
 from trainer_core.registry import Ending
 from trainer_core.stop import Stop
@@ -75,11 +76,14 @@ def run(assignment: Assignment, channel: Channel, stop: Stop) -> Outcome:
     """One attempt, from the engine's door to its outcome. This is the worker's one broad ``except``."""
     try:
         ending = train(assignment, channel, stop)
-    except Failure as failure:
-        return Outcome(state="failed", error=failure.error)
     except Exception as error:
-        traceback.print_exc()
-        return Outcome(state="failed", error=_unforeseen(error).error)
+        # Torch's handler says again, wherever we are by then, that a loader process has died.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        failure = lost_loader(error) or (error if isinstance(error, Failure) else None)
+        if failure is None:
+            traceback.print_exc()
+            failure = _unforeseen(error)
+        return Outcome(state="failed", error=failure.error)
     if ending.state != "stopped":
         return Outcome(state=ending.state, artifacts=ending.artifacts)
     order = stop.order(Path(assignment.attempt_folder))

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from schemas.result import Place
 from trainer_core.data.draws import drawing
 from trainer_core.data.samples import Arrays, Indices, Samples
 from trainer_core.failure import Failure
 from trainer_core.loop.trees import as_tensors
+from trainer_core.lost_loader import lost_loader
 
 # Of a GPU's free memory, what resident data may take; the rest is for model, optimizer and activations.
 _RESIDENT_SHARE = 0.4
@@ -106,15 +106,10 @@ def telling_lost_loaders() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
+        lost = lost_loader(error)
+        if lost is None:
             raise
-        raise Failure(
-            "worker_lost",
-            "A loader process died while it read samples.",
-            next_move="Set dataConfig.numWorkers to 0 to see where the data set crashes; give it fewer if memory ran out.",
-            place=Place(pointer="/dataConfig/numWorkers"),
-            detail=str(error),
-        ) from error
+        raise lost from error
 
 
 class _Asked(NamedTuple):
