@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from schemas.events import Alert, EpochCompleted, EpochStarted
+from schemas.events import Alert, EpochCompleted, EpochStarted, RunFinalizing
 from trainer_core.stop import Stop
 
 STEADY = {"epochs": 4, "scheduler": "none", "reportEverySeconds": 0}
@@ -57,6 +57,7 @@ def test_more_steps_after_the_last_one_are_those_of_a_longer_run(bench):
     assert "length_changed" in {alert.code for alert in longer.of(Alert)}
     assert same_weights(longer, whole)
     assert [(row.epoch, row.step) for row in longer.of(EpochCompleted)] == [(2, 10), (3, 12)]
+    assert longer.of(RunFinalizing)[-1].epochs_trained == 3
     assert longer.of(EpochCompleted)[-1].val_loss == whole.of(EpochCompleted)[-1].val_loss
 
 
