@@ -1,7 +1,13 @@
 """What a guarded worker reaches when its data and the service's own folder lie in one another."""
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
+import pytest
+
+import schemas
+import trainer_core
 from schemas.assignment import Assignment
 from trainer_core.guard.reach import Reach, around
 
@@ -75,3 +81,16 @@ def test_what_a_request_names_of_other_jobs_is_read(tmp_path: Path):
     reach = Reach.of(assignment(tmp_path / "workspace", home, modelConfig=weights, checkpointConfig=resumed))
     assert {home / "jobs/job_0/run", home / "jobs/job_0/run/step-1/model.safetensors"} <= set(reach.data)
     assert home / "jobs/job_0" not in reach.data
+
+
+def test_what_is_installed_in_place_is_read_though_it_lies_on_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """``pip install -e`` leaves a finder that knows where a package lies; ours may be installed so, and the user's."""
+    finder = ModuleType("__editable___theirs_1_0_finder")
+    finder.MAPPING = {"theirs": str(tmp_path / "src/theirs")}  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, finder.__name__, finder)
+    root = str(Path(__file__).parents[2])
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", root)])
+    readable = Reach.of(assignment(tmp_path / "workspace", tmp_path / "home")).python
+    assert tmp_path / "src/theirs" in readable
+    for package in (schemas, trainer_core):
+        assert any(Path(package.__path__[0]).is_relative_to(folder) for folder in readable)

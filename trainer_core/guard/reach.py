@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import schemas
+import trainer_core
 from schemas.assignment import Assignment
 from schemas.checkpointing import BEST, LATEST
 from schemas.isolation import SCRATCH_FOLDER
@@ -76,6 +78,10 @@ def _of_python() -> Iterator[Path]:
     yield from (Path(sys.prefix), Path(sys.base_prefix), Path(os.path.realpath(sys.executable)).parent)
     # The folder that a script was started in is the attempt's, or says nothing.
     yield from (Path(entry) for entry in sys.path if entry)
+    # What is installed in place (pip install -e) lies on no path: a finder of its own knows where.
+    for name in [name for name in sys.modules if name.startswith("__editable__")]:
+        yield from map(Path, getattr(sys.modules[name], "MAPPING", {}).values())
+    yield from (Path(package.__path__[0]) for package in (schemas, trainer_core))
     yield from (Path(entry) for entry in os.environ.get("LD_LIBRARY_PATH", "").split(":") if entry)
 
 
