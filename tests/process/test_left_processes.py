@@ -46,6 +46,11 @@ END
 """
 
 
+def is_whole(pids: Path) -> bool:
+    """Whether the number of the hidden process is written."""
+    return pids.exists() and pids.read_text().endswith("\n")
+
+
 @contextmanager
 def worker(folder: Path, end: str, nursery: NoNursery) -> Iterator[tuple[WorkerProcess, int]]:
     """A worker whose model file has hidden a process when this yields; with the number of that process."""
@@ -55,8 +60,9 @@ def worker(folder: Path, end: str, nursery: NoNursery) -> Iterator[tuple[WorkerP
     attempt = prepare(folder, program)
     started = start(attempt, nursery)
     try:
-        while not pids.exists() or not pids.read_text().endswith("\n"):
-            assert not has_ended(started.pid, 20), attempt.log.read_text()
+        while not is_whole(pids):
+            # A worker that ends at once may have ended by now, and written before.
+            assert not has_ended(started.pid, 20) or is_whole(pids), attempt.log.read_text()
         yield started, int(pids.read_text())
     finally:
         started.kill()

@@ -47,6 +47,7 @@ def test_memory_that_processes_share_is_counted_once():
 
 
 def test_grandchildren_are_members_and_strangers_are_not():
+    before = {member.pid for member in Tree().look()}
     with subprocess.Popen(
         [
             sys.executable,
@@ -60,7 +61,7 @@ def test_grandchildren_are_members_and_strangers_are_not():
         assert child.stdout is not None
         child.stdout.readline()
         tree = Tree()
-        members = {member.pid for member in tree.look()}
+        members = {member.pid for member in tree.look()} - before
         assert child.pid in members
         assert len(members) >= 2
         assert {1, os.getpid(), os.getppid()}.isdisjoint(members)

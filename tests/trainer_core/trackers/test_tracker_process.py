@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -139,11 +140,17 @@ def test_a_process_that_cannot_be_started_and_a_table_that_cannot_be_written_are
     assert [alert.code for alert in channel.said] == ["metrics_file_failed", "tracking_failed"]
 
 
+def child_of(folder: Path) -> psutil.Process:
+    """The one child of this process that was started for ``folder``: other tests have left it others."""
+    (child,) = [child for child in psutil.Process().children() if str(folder) in child.cmdline()]
+    return child
+
+
 def test_a_tracker_that_was_started_apart_is_told_the_end_and_waited_for(make_attempt):
     attempt = make_attempt(None)
     attempt.run()
     ends = start_apart(attempt.folder)
-    (child,) = psutil.Process().children()
+    child = child_of(attempt.folder)
     channel = Channel()
     assert TrackerProcess.inherit(attempt.assignment, ends).finish(SUCCEEDED, channel) == []
     assert child.status() == psutil.STATUS_ZOMBIE
@@ -155,7 +162,7 @@ def test_a_tracker_apart_that_hangs_is_left_behind_in_bounded_time(make_attempt,
     attempt = make_attempt(f"sqlite:///{tmp_path}/mlflow.db")
     attempt.run()
     ends = start_apart(attempt.folder)
-    (child,) = [child for child in psutil.Process().children() if str(attempt.folder) in child.cmdline()]
+    child = child_of(attempt.folder)
     child.suspend()
     process = TrackerProcess.inherit(attempt.assignment, ends, Patience(quiet_seconds=0.3, total_seconds=5))
     start = time.monotonic()
@@ -164,3 +171,4 @@ def test_a_tracker_apart_that_hangs_is_left_behind_in_bounded_time(make_attempt,
     assert tracking.status == "failed"
     assert "left behind" in tracking.message
     child.kill()
+    os.waitpid(child.pid, 0)
