@@ -3,6 +3,7 @@
 A request is validated here and never again.
 """
 
+import json
 import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -34,6 +35,8 @@ Depth = Literal["schema", "paths"]
 
 # Rounds of mending for a suggested input: one fix each, since a fix may bring up what stood behind it.
 _ROUNDS = 40
+# Characters of JSON of a suggested input.
+_LARGEST_SUGGESTION = 65_536
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,8 @@ class Gate:
         ]
 
     def _mend(self, document: Any, found: Examined, depth: Depth) -> Any:
-        """``document`` with fix after fix applied until nothing is wrong; None when that point is not reached."""
+        """``document`` with fix after fix applied until nothing is wrong; None when that point is not reached, or when it is so
+        large that an answer should not hold it: the fixes are there."""
         for _ in range(_ROUNDS if len(found.errors) <= _ROUNDS else 0):
             fix = next((error.fix for error in found.errors if error.fix), None)
             if fix is None:
@@ -151,7 +155,7 @@ class Gate:
             document = apply(document, fix)
             found = self._look(document, depth)
             if not found.errors:
-                return document
+                return document if len(json.dumps(document)) <= _LARGEST_SUGGESTION else None
         return None
 
 

@@ -149,7 +149,9 @@ class Attempt:
         except OSError as error:
             # The disk is full, or the worker has removed its folder: the signal has to do.
             _log.warning("%s: the order to stop could not be written: %s", self._row.job_id, error)
-        worker.ask_to_stop()
+        # It may have ended while the order was written; its descriptor is let go then, and may be another's.
+        if self._worker is worker:
+            worker.ask_to_stop()
 
     async def _enforce(self, worker: WorkerProcess) -> None:
         now = asyncio.get_running_loop().time()

@@ -260,6 +260,13 @@ def test_the_fix_of_an_error_makes_the_place_valid(
         assert look(inner, path) == value
 
 
+def test_an_input_that_is_too_large_for_an_answer_is_not_suggested(gate: Gate):
+    arguments = {"args": {"text": "q" * 100_000}}
+    found = gate.examine({**changed(TRAINING, "epochs", "many"), "modelConfig": arguments}, "paths")
+    assert the_error(found, "/trainingConfig/epochs").fix
+    assert found.suggested_input is None
+
+
 def test_the_default_that_a_fix_leads_to_is_said(gate: Gate):
     error = the_error(gate.examine(changed(TRAINING, "epochs", "many"), "paths"), "/trainingConfig/epochs")
     assert error.message.endswith("Left out, it is 10.")

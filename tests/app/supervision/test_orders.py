@@ -1,6 +1,7 @@
 """Pause, resume and stop: what a client asks of a job that runs, with real workers."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -197,3 +198,19 @@ async def test_a_paused_job_is_still_paused_when_another_service_starts(tmp_path
         await scene.supervisor.resume(job_id)
         await scene.open_gate(job_id, "go")
         assert (await scene.settled(job_id)).state == "succeeded"
+
+
+@in_a_loop
+async def test_an_order_that_comes_while_the_worker_ends_is_sent_to_nobody(tmp_path: Path):
+    """The order is being written, into a pipe here, when the worker ends: the descriptor it was held by is let go."""
+    async with Scene(tmp_path) as scene:
+        job_id = scene.submit("epoch(1); gate('go'); end('succeeded')")
+        await scene.said(job_id, "epoch.completed")
+        pipe = scene.attempt(job_id) / "stop.json.tmp"
+        os.mkfifo(pipe)
+        cancelling = asyncio.create_task(scene.supervisor.cancel(job_id))
+        await scene.said(job_id, "job.cancelling")
+        await scene.open_gate(job_id, "go")
+        assert (await scene.settled(job_id)).state == "succeeded"
+        await asyncio.to_thread(pipe.read_bytes)
+        await cancelling
