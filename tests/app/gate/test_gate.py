@@ -260,6 +260,13 @@ def test_the_fix_of_an_error_makes_the_place_valid(
         assert look(inner, path) == value
 
 
+def test_a_fix_says_no_long_value_again(gate: Gate):
+    found = gate.examine({**REQUEST, "tags": {"long": "q" * 200_000}}, "paths")
+    said = json.dumps([error.to_json() for error in found.errors])
+    assert found.errors
+    assert len(said) < 20_000
+
+
 def test_an_input_that_is_too_large_for_an_answer_is_not_suggested(gate: Gate):
     arguments = {"args": {"text": "q" * 100_000}}
     found = gate.examine({**changed(TRAINING, "epochs", "many"), "modelConfig": arguments}, "paths")
