@@ -44,7 +44,7 @@ def wrong(
 ) -> RequestError:
     """An error at ``path`` of the input. A fix that would say too much of the input again is left out."""
     if fix is not None and sum(len(operation.model_dump_json()) for operation in fix) > _LARGEST_FIX:
-        fix = None
+        fix = suggestion = None
     return RequestError(
         pointer=pointer(path),
         code=code,
