@@ -39,8 +39,11 @@ peers: $(STAMP)  ## install the peers of the benchmark beside the project's envi
 calibrate: $(STAMP)  ## measure how often the alerts are wrong, and how often they miss
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/alerts.py
 
-test: $(STAMP)  ## run every test
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+test: $(STAMP)  ## run every test, at the end and one by one those that measure a time
+	@export OMP_NUM_THREADS=1; \
+	$(BIN)/python -m pytest -q -m 'not alone'; rest=$$?; \
+	$(BIN)/python -m pytest -q -n 0 -m alone; alone=$$?; \
+	exit $$((rest | alone))
 
 torture: $(STAMP)  ## the tests that kill, damage, fill and flood, many times over: hours; goes on where it was broken off
 	@OMP_NUM_THREADS=1 PT_TORTURE=large $(BIN)/python -m pytest -n 0 -m torture -v --tb=short $(ARGS)

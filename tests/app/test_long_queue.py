@@ -47,6 +47,7 @@ def p99(call: Callable[[], Any], times: int = 100) -> float:
     return statistics.quantiles(took, n=100)[98]
 
 
+@pytest.mark.alone
 @in_a_loop
 async def test_a_long_queue_makes_nobody_wait(tmp_path: Path, record_property: Callable[[str, Any], None]):
     scene = Scene(tmp_path)

@@ -239,6 +239,7 @@ def test_a_damaged_best_is_refused(bench):
     assert caught.value.error.code == "checkpoint_corrupt"
 
 
+@pytest.mark.alone
 def test_an_epoch_that_was_cut_takes_what_both_parts_took(bench, stopping_channel):
     """Half a second passes before the cut; what is left of the epoch takes some milliseconds."""
     stop = Stop()

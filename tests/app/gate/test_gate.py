@@ -436,6 +436,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("program", BOMBS.values(), ids=BOMBS)
 def test_a_model_file_that_python_parses_for_minutes_stops_nobody(gate: Gate, workspace: Path, program: str):
     (workspace / "models/bomb.py").write_text(program)

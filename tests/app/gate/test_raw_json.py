@@ -46,6 +46,7 @@ def test_what_is_no_strict_json_is_refused_with_its_place(body: bytes, code: str
     assert (caught.value.code, caught.value.line, caught.value.column) == (code, line, column)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("body", [b'"' + b'\\"' * 500_000, b"1" * 1_000_000, b"-" * 1_000_000, b'"\\' * 300_000])
 @pytest.mark.timeout(10)
 def test_a_mebibyte_made_to_be_slow_is_refused_in_linear_time(body: bytes):

@@ -51,21 +51,20 @@ def test_a_service_that_drains_is_not_ready_and_says_so_everywhere(service: List
     _, browser, first = streamed(service, job_id, "text/event-stream")
     _, program, second = streamed(service, job_id, "application/x-ndjson")
     assert service.client.get("/readyz").status_code == 200
-    waits: list[float] = []
+    waited: list[str] = []
 
     def wait() -> None:
-        began = time.monotonic()
         with client_of(service.settings, service.server.url) as client:
-            assert client.get(f"/v1/jobs/{job_id}?wait=60").json()["state"] == "running"
-        waits.append(time.monotonic() - began)
+            waited.append(client.get(f"/v1/jobs/{job_id}?wait=60").json()["state"])
 
     waiting = threading.Thread(target=wait)
     waiting.start()
     service.server.handle_exit(signal.SIGTERM, None)
     for thread in (first, second, waiting):
+        # Sooner than what was asked for: 60 s.
         thread.join(20)
         assert not thread.is_alive()
-    assert waits[0] < 30
+    assert waited == ["running"]
     assert "".join(browser).endswith("retry: 5000\n: the service is closing; the training goes on\n\n")
     assert "retry" not in "".join(program)
     # On new connections: the socket still listens.
@@ -108,7 +107,6 @@ def test_a_second_signal_ends_the_draining_and_without_the_setting_there_is_none
     with listening(tmp_path) as service:
         service.open_gate(job_id)
         assert service.settled(job_id)["state"] == "succeeded"
-    assert time.monotonic() - began < 30
 
 
 def test_the_setting_is_in_seconds():

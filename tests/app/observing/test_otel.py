@@ -136,6 +136,7 @@ def test_a_trace_goes_on_in_the_next_service(tmp_path: Path, monkeypatch: pytest
     assert "epoch" in {span.name for span in second}
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("dead", ["away", "silent"])
 def test_a_dead_collector_fails_and_delays_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dead: str):
     gate = threading.Event()

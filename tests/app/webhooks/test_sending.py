@@ -104,6 +104,7 @@ def test_anything_else_is_not_and_a_redirect_is_not_followed(status: int):
         assert elsewhere.nothing_more()
 
 
+@pytest.mark.alone
 def test_an_answer_without_an_end_is_not_read():
     with receiving(200, endless=True) as receiver:
         began = time.monotonic()

@@ -110,6 +110,7 @@ def test_what_is_not_taken_is_sent_again_the_same_under_a_new_signature(service:
     assert {request.path for request in got} == {"/hook"}
 
 
+@pytest.mark.alone
 def test_a_receiver_that_is_gone_ends_it_for_the_job_which_says_so(service: Listening):
     answer = threading.Event()
     with receiving(410, gate=answer) as receiver:

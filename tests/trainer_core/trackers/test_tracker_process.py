@@ -93,6 +93,7 @@ def test_a_tracker_whose_worker_is_gone_ends_by_itself(make_attempt, tmp_path):
     assert (run.info.status, run.data.tags["pytorch_trainer.state"]) == ("FAILED", "lost")
 
 
+@pytest.mark.alone
 def test_a_tracker_that_hangs_is_ended_in_bounded_time(make_attempt, tmp_path):
     attempt = make_attempt(f"sqlite:///{tmp_path}/mlflow.db")
     attempt.run()
@@ -159,6 +160,7 @@ def test_a_tracker_that_was_started_apart_is_told_the_end_and_waited_for(make_at
     assert channel.said == []
 
 
+@pytest.mark.alone
 def test_a_tracker_apart_that_hangs_is_left_behind_in_bounded_time(make_attempt, tmp_path):
     attempt = make_attempt(f"sqlite:///{tmp_path}/mlflow.db")
     attempt.run()
