@@ -1,5 +1,6 @@
 """The folder of an attempt: what the service puts there for the worker, and what the worker leaves."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from schemas.assignment import (
     StopReason,
 )
 from schemas.files import write_atomically
+from schemas.isolation import SCRATCH_FOLDER
 
 _LOG_LINES = 40
 _OUTCOME_BYTES = 16 << 20
@@ -90,6 +92,10 @@ class AttemptFolder:
     def said_nothing(self) -> bool:
         """Whether the worker left neither an event nor an outcome."""
         return not size_of_foreign(self.events) and not size_of_foreign(self.path / OUTCOME_FILE)
+
+    def remove_scratch(self) -> None:
+        """Take away the temporary files of a worker that has ended; what cannot be removed goes with the job."""
+        shutil.rmtree(self.path / SCRATCH_FOLDER, ignore_errors=True)
 
     def log_tail(self) -> str:
         """The last lines of the worker's log: untrusted text."""

@@ -215,8 +215,11 @@ def _start(
 
 
 def clear(folder: AttemptFolder) -> bool:
-    """Kill what is left of an attempt whose worker has ended; whether nothing is."""
-    return kill_marked(_mark_of(folder))
+    """Kill what is left of an attempt whose worker has ended, and take away its temporary files, which a warden that was
+    killed could not; whether no process is left."""
+    none_left = kill_marked(_mark_of(folder))
+    folder.remove_scratch()
+    return none_left
 
 
 def _mark_of(folder: AttemptFolder) -> str:

@@ -14,7 +14,7 @@ import pytest
 from app.supervision.nursery import NO_NURSERY, NoNursery
 from app.supervision.processes import Process, descendants
 from app.supervision.worker_process import WorkerProcess
-from tests.process.real_worker import has_ended, prepare, start
+from tests.process.real_worker import has_ended, prepare, start, started
 
 # A double fork into a session of its own, with an empty environment, that ignores what it can: no mark, no group and no
 # parent is left by which it could be found.
@@ -58,14 +58,14 @@ def worker(folder: Path, end: str, nursery: NoNursery) -> Iterator[tuple[WorkerP
     os.mkfifo(ready)
     program = MODEL.replace("PIDS", str(pids)).replace("READY", str(ready)).replace("END", end)
     attempt = prepare(folder, program)
-    started = start(attempt, nursery)
+    begun = start(attempt, nursery)
     try:
         while not is_whole(pids):
             # A worker that ends at once may have ended by now, and written before.
-            assert not has_ended(started.pid, 20) or is_whole(pids), attempt.log.read_text()
-        yield started, int(pids.read_text())
+            assert not has_ended(begun.pid, 20) or is_whole(pids), attempt.log.read_text()
+        yield begun, int(pids.read_text())
     finally:
-        started.kill()
+        begun.kill()
         for pid in map(int, pids.read_text().split()):
             if (left := Process.find(pid)) is not None:
                 left.send(signal.SIGKILL)
@@ -93,23 +93,46 @@ STOPS_WHEN_ASKED = "signal.signal(signal.SIGTERM, lambda *_: os._exit(9))\nsigna
 def test_a_hidden_process_ends_with_its_worker_however_that_ends(
     tmp_path: Path, either: NoNursery, end: str, returncode: int
 ):
-    with worker(tmp_path, end, either) as (started, hidden):
+    with worker(tmp_path, end, either) as (begun, hidden):
         if end == STOPS_WHEN_ASKED:
             # It stands still until its handler is there; the warden passes the signal on.
-            while not (standing := [pid for pid in descendants(started.pid) if state_of(pid) == "T"]):
-                assert not has_ended(started.pid, 20)
-            started.ask_to_stop()
+            while not (standing := [pid for pid in descendants(begun.pid) if state_of(pid) == "T"]):
+                assert not has_ended(begun.pid, 20)
+            begun.ask_to_stop()
             os.kill(standing[0], signal.SIGCONT)
-        assert has_ended(started.pid)
+        assert has_ended(begun.pid)
         assert has_ended(hidden, 0)
-        assert started.clear() == returncode
+        assert begun.clear() == returncode
 
 
 def test_a_hidden_process_ends_when_the_worker_is_killed(tmp_path: Path, either: NoNursery):
-    with worker(tmp_path, "signal.pause()", either) as (started, hidden):
-        started.kill()
+    with worker(tmp_path, "signal.pause()", either) as (begun, hidden):
+        begun.kill()
         assert has_ended(hidden)
-        assert started.clear() is not None
+        assert begun.clear() is not None
+
+
+# A guarded worker has temporary files; it stands still once they are there.
+KEEPS_FILES = """
+import signal, tempfile
+left = tempfile.NamedTemporaryFile()
+open("READY", "w").write(left.name)
+signal.pause()
+"""
+
+
+def test_the_temporary_files_of_a_worker_go_though_its_warden_was_killed(tmp_path: Path, either: NoNursery):
+    ready = tmp_path / "home/jobs/job_1/run/ready"
+    attempt = prepare(tmp_path, KEEPS_FILES.replace("READY", str(ready)), isolation="guarded")
+    ready.parent.mkdir()
+    os.mkfifo(ready)
+    with started(attempt, either) as worker:
+        left = Path(ready.read_text())
+        assert left.is_relative_to(attempt.path / "tmp")
+        os.kill(worker.pid, signal.SIGKILL)
+        assert has_ended(worker.pid)
+        assert worker.clear() == -signal.SIGKILL
+    assert not (attempt.path / "tmp").exists()
 
 
 def test_the_warden_is_small_and_loads_no_library_of_the_worker():

@@ -99,7 +99,7 @@ async def test_a_service_killed_again_and_again_loses_and_doubles_nothing(tmp_pa
 @in_a_loop
 async def test_a_worker_that_died_while_no_service_ran_is_lost(tmp_path: Path):
     scene = unsupervised(tmp_path)
-    job_id = scene.submit("hide_a_child(); epoch(1); gate('away'); raise SystemExit(3)")
+    job_id = scene.submit("hide_a_child(); (folder / 'tmp').mkdir(); epoch(1); gate('away'); raise SystemExit(3)")
     with killed_service(scene, job_id, "3 epoch.completed"):
         pass
     open_gate(scene.settings.jobs / job_id / "away")
@@ -110,6 +110,7 @@ async def test_a_worker_that_died_while_no_service_ran_is_lost(tmp_path: Path):
         assert (row.state, row.reason_code) == ("failed", "worker_lost")
         assert "how is not known" in row.payload["error"]["message"]
         assert marked(f"PYTORCH_TRAINER_ATTEMPT={scene.attempt(job_id)}") == []
+        assert not (scene.attempt(job_id) / "tmp").exists()
 
 
 @in_a_loop
