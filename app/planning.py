@@ -13,7 +13,8 @@ def plan_of(found: Examined, depth: Depth) -> Plan:
     """``ready`` runs as it is; ``ready_with_changes`` runs as ``suggestedInput``; ``blocked`` needs its author."""
     if found.request is not None:
         whole = found.request.to_json()
-        resolved = without(whole, (idle.pointer for idle in find_idle(whole, found.engine, found.format)))
+        idle = find_idle(whole, found.engine, found.format, isolation=found.isolation)
+        resolved = without(whole, (setting.pointer for setting in idle))
         defaulted = [pointer(path) for path in _leaves(resolved) if not _given(found.input, path)]
         return Plan(
             verdict="ready",

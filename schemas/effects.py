@@ -9,6 +9,7 @@ from typing import Any
 
 from schemas.data import FORMATS, DataFormat
 from schemas.engines import ENGINES, EngineName
+from schemas.isolation import LEVELS, IsolationLevel
 
 Request = dict[str, Any]
 
@@ -30,16 +31,30 @@ class Idle:
 
 
 def find_idle(
-    request: Request, engine: EngineName | None, format: DataFormat | None, *, tracked: bool = True
+    request: Request,
+    engine: EngineName | None,
+    format: DataFormat | None,
+    *,
+    tracked: bool = True,
+    isolation: IsolationLevel = "none",
 ) -> list[Idle]:
     """The settings in ``request`` (JSON, valid or not) that have no effect, each once, as far as is known: ``engine`` and
-    ``format`` are None where they are not; ``tracked`` is whether there is an MLflow store of the service."""
-    rules = (*_of_engine(engine), *_of_format(format), *_of_others(request, format), *_of_store(request, tracked))
+    ``format`` are None where they are not; ``tracked`` is whether there is an MLflow store of the service, ``isolation``
+    the level that holds in any case."""
+    of_service = (*_of_store(request, tracked), *idle_isolation(request, isolation))
+    rules = (*_of_engine(engine), *_of_format(format), *_of_others(request, format), *of_service)
     found: dict[str, Idle] = {}
     for idle in rules:
         if holds(request, idle.pointer):
             found.setdefault(idle.pointer, idle)
     return list(found.values())
+
+
+def idle_isolation(request: Request, in_force: IsolationLevel) -> Iterator[Idle]:
+    """A level that is asked for where a stricter one is in force: a request raises the service's own, and never lowers it."""
+    asked = _look(request, "/resources/isolation")
+    if asked in LEVELS[: LEVELS.index(in_force)]:
+        yield Idle("/resources/isolation", f"the service's own level (PT_GUARD) is stricter: {in_force} is in force")
 
 
 def without(request: Request, pointers: Iterable[str]) -> Request:

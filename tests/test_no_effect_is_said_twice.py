@@ -6,12 +6,13 @@ from pathlib import Path
 
 from schemas.assignment import ASSIGNMENT_FILE, Assignment
 from tests.app.listening import SKILL, WHOLE, listening
-from trainer_core.resolved import fill_in, idle_alerts
+from trainer_core.resolved import fill_in, idle_alerts, idle_in
 
 IN_VAIN = {
     "dataConfig": {"trainPath": "data/table.csv", "batchSize": 32, "preprocessing": {"imageMode": "L"}},
     "trainingConfig": {"optimizer": "adamw", "mixedPrecision": False, "epochs": 9},
     "checkpointConfig": {"saveEvery": 1},
+    "resources": {"isolation": "none"},
 }
 
 
@@ -28,15 +29,17 @@ def test_the_worker_knows_what_was_asked_for(tmp_path: Path):
     assert "shuffle" not in json.loads(written)["request"]["dataConfig"]
     assert assignment.request.data_config.shuffle is True
     choices = {"/engine": "sklearn", "/dataConfig/format": "csv"}
-    alerts = idle_alerts(assignment.request, choices)
+    alerts = idle_alerts(assignment.request, choices, idle_in(assignment))
     said = [pointer for alert in alerts for pointer in alert.evidence["pointers"]]
     assert said == [warning["pointer"] for warning in warned]
     assert sorted(said) == [
         "/dataConfig/batchSize",
         "/dataConfig/preprocessing/imageMode",
+        "/resources/isolation",
         "/trainingConfig/mixedPrecision",
         "/trainingConfig/optimizer",
     ]
-    resolved, _ = fill_in(assignment.request, choices)
+    resolved, _ = fill_in(assignment.request, choices, idle_in(assignment))
+    assert "isolation" not in resolved["resources"]
     assert "optimizer" not in resolved["trainingConfig"]
     assert resolved["trainingConfig"]["seed"] == 0

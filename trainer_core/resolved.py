@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
+from schemas.assignment import Assignment
 from schemas.data import DataFormat
-from schemas.effects import Idle, find_idle, holds, without
+from schemas.effects import Idle, find_idle, holds, idle_isolation, without
 from schemas.engines import EngineName
 from schemas.events import Alert
 from schemas.request import TrainingRequest
@@ -63,6 +64,11 @@ def idle_alerts(request: TrainingRequest, choices: dict[str, Any], further: Iter
         )
         for reason, found in by_reason.items()
     ]
+
+
+def idle_in(assignment: Assignment) -> list[Idle]:
+    """What the request asks for in vain because of what the service has decided for the attempt."""
+    return list(idle_isolation(assignment.request.given(), assignment.isolation))
 
 
 def _idle(request: dict[str, Any], choices: dict[str, Any], further: Iterable[Idle]) -> list[Idle]:

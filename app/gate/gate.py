@@ -28,6 +28,7 @@ from app.settings import Settings
 from app.webhooks.targets import Targets
 from schemas.data import FORMATS, DataFormat
 from schemas.engines import ENGINES, EngineName
+from schemas.isolation import IsolationLevel
 from schemas.problems import NextAction, RequestError
 from schemas.request import TrainingRequest
 
@@ -51,6 +52,8 @@ class Examined:
     engine: EngineName | None = None
     format: DataFormat | None = None
     source: ModelSource | None = None
+    isolation: IsolationLevel = "none"
+    """The least level of the service's jobs."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,8 @@ class Gate:
             errors += own_loss_errors(given)
         placed = [*unwrapped.errors, *(_placed(error, unwrapped.base) for error in errors[:MAX_ERRORS])][:MAX_ERRORS]
         engine, format = (paths.engine, paths.format) if paths else _as_said(given)
-        idle = no_effect_warnings(given, engine, format, tracked=self._settings.mlflow_uri is not None)
+        tracked, level = self._settings.mlflow_uri is not None, self._settings.isolation
+        idle = no_effect_warnings(given, engine, format, tracked=tracked, isolation=level)
         warnings = [_placed(warning, unwrapped.base) for warning in idle]
         if placed:
             return Examined(given, placed, warnings)
@@ -130,7 +134,9 @@ class Gate:
         except ValidationError as error:
             return Examined(given, [_placed(flaw, unwrapped.base) for flaw in _typed_errors(error)], warnings)
         source = paths.source if paths else None
-        return Examined(given, [], warnings, request=request, engine=engine, format=format, source=source)
+        return Examined(
+            given, [], warnings, request=request, engine=engine, format=format, source=source, isolation=level
+        )
 
     def _device_errors(self, document: dict[str, Any]) -> list[RequestError]:
         """More devices than this service has would wait for ever."""

@@ -7,13 +7,20 @@ from app.gate.request_errors import wrong
 from schemas.data import DataFormat
 from schemas.effects import find_idle
 from schemas.engines import EngineName
+from schemas.isolation import IsolationLevel
 from schemas.problems import RequestError
 
 
 def no_effect_warnings(
-    document: dict[str, Any], engine: EngineName | None, format: DataFormat | None, *, tracked: bool
+    document: dict[str, Any],
+    engine: EngineName | None,
+    format: DataFormat | None,
+    *,
+    tracked: bool,
+    isolation: IsolationLevel,
 ) -> list[RequestError]:
-    """One warning for each setting in ``document`` that has no effect, with the fix that takes it out."""
+    """One warning for each setting in ``document`` that has no effect, with the fix that takes it out; ``tracked`` and
+    ``isolation`` are what the service has, whatever a request says."""
     return [
         wrong(
             tuple(parts(idle.pointer)),
@@ -22,5 +29,5 @@ def no_effect_warnings(
             got=look(document, parts(idle.pointer)),
             fix=[remove(parts(idle.pointer))],
         )
-        for idle in find_idle(document, engine, format, tracked=tracked)
+        for idle in find_idle(document, engine, format, tracked=tracked, isolation=isolation)
     ]

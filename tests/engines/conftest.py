@@ -47,8 +47,11 @@ class Workspace:
 
     folder: Path
 
-    def assign(self, name: str, engine: str, model: str, data: str, **sections: dict[str, Any]) -> Assignment:
-        """An assignment to train ``model`` (source text) on ``data``; ``sections`` are merged into the request."""
+    def assign(
+        self, name: str, engine: str, model: str, data: str, in_force: str = "none", **sections: dict[str, Any]
+    ) -> Assignment:
+        """An assignment to train ``model`` (source text) on ``data``; ``sections`` are merged into the request, whatever
+        it says of isolation, ``in_force`` holds."""
         job = self.folder / name
         attempt = job / "attempt"
         attempt.mkdir(parents=True)
@@ -74,6 +77,7 @@ class Workspace:
                 "attemptFolder": str(attempt),
                 "runFolder": str(job / "run"),
                 "devices": ["cpu"],
+                "isolation": in_force,
             }
         )
         (attempt / ASSIGNMENT_FILE).write_text(json.dumps(assignment.to_json()))

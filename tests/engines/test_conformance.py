@@ -10,11 +10,13 @@ import pytest
 
 from schemas.engines import ENGINES
 from schemas.events import (
+    Alert,
     CheckpointSaved,
     DataLoaded,
     EarlyStopTriggered,
     EpochCompleted,
     EpochStarted,
+    JobStarted,
     ModelLoaded,
     RunFinalizing,
     RunResolved,
@@ -68,7 +70,7 @@ class Case:
     worker: Any
     run: Any
 
-    def attempt(self, name: str, model: str = "", **sections: dict[str, Any]) -> Any:
+    def attempt(self, name: str, model: str = "", **sections: Any) -> Any:
         """What a worker leaves of a run of the engine's model, ``model`` added to its file."""
         source = MODELS[self.engine] + model
         return self.worker(
@@ -181,6 +183,18 @@ def test_a_forked_worker_trains_as_a_program_does_to_the_bit(case):
     forked = case.attempt("forked", **RUN)
     assert order(forked) == order(case.run)
     assert figures(forked) == figures(case.run)
+
+
+def test_a_weaker_level_than_the_one_in_force_is_said_to_be_asked_for_in_vain(case):
+    asked = {**RUN, "resources": {"threads": 1, "isolation": "none"}}
+    guarded = case.attempt("guarded", in_force="guarded", **asked)
+    assert guarded.outcome.state == "succeeded", guarded.outcome
+    assert guarded.of(JobStarted)[0].isolation.level == "guarded"
+    in_vain = [alert.evidence["pointers"] for alert in guarded.of(Alert) if alert.code == "no_effect"]
+    assert ["/resources/isolation"] in in_vain
+    assert "isolation" not in guarded.of(RunResolved)[0].resolved["resources"]
+    granted = case.attempt("granted", **asked)
+    assert [alert for alert in granted.of(Alert) if "isolation" in alert.message] == []
 
 
 def figures(attempt) -> list[dict[str, float]]:

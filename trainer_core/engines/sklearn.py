@@ -22,7 +22,7 @@ def train(assignment: Assignment, channel: Channel, stop: Stop) -> Ending:
     """
     material = load(assignment)
     run = assemble(assignment, material, channel, stop)
-    announce(assignment.request, material, run, channel)
+    announce(assignment, material, run, channel)
     if assignment.request.checkpoint_config.resume_from is not None:
         resume(assignment.request.checkpoint_config, run, channel)
     state = run.go()

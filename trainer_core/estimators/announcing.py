@@ -2,21 +2,21 @@
 
 from typing import Any
 
+from schemas.assignment import Assignment
 from schemas.events import Log, ModelLoaded, RunResolved
-from schemas.request import TrainingRequest
 from trainer_core.channel import Channel
 from trainer_core.estimators.material import Material
 from trainer_core.estimators.one_fit import idle_in_one_fit, unused_loss
 from trainer_core.estimators.run import Run
-from trainer_core.resolved import Unsaid, fill_in, idle_alerts
+from trainer_core.resolved import Unsaid, fill_in, idle_alerts, idle_in
 
 
-def announce(request: TrainingRequest, material: Material, run: Run, channel: Channel) -> None:
+def announce(assignment: Assignment, material: Material, run: Run, channel: Channel) -> None:
     """Say what runs: the request with every choice filled in, the data, the model."""
-    data, learner = material.data, material.learner
+    request, data, learner = assignment.request, material.data, material.learner
     loss = run.scorer.loss_name(learner.estimator, data.task)
     choices = _choices(material, run, loss)
-    idle = [*([] if learner.iterative else idle_in_one_fit(learner.name)), *data.idle]
+    idle = [*([] if learner.iterative else idle_in_one_fit(learner.name)), *data.idle, *idle_in(assignment)]
     resolved, chosen = fill_in(request, choices, idle)
     channel.emit(RunResolved(resolved=resolved, chosen=chosen))
     unused = [] if material.model_file.loss is None else [unused_loss(learner.name)]

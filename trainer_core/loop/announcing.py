@@ -14,7 +14,7 @@ from trainer_core.loop.preparing.compiling import Compilation
 from trainer_core.loop.strategies.synced_norm import sees_one_rank
 from trainer_core.loop.trainer import Trainer
 from trainer_core.loop.tuning.tuning import alerts_of, size_of, without_searches
-from trainer_core.resolved import Unsaid, fill_in, idle_alerts
+from trainer_core.resolved import Unsaid, fill_in, idle_alerts, idle_in
 
 
 def announce(
@@ -28,7 +28,8 @@ def announce(
 ) -> None:
     """Say what runs: the request with every choice filled in, the data, the model, and what was found out by trying."""
     model, channel = material.model, around.channel
-    choices, idle = _choices(around, material, sizes, trainer, learning_rate), material.data.idle
+    choices = _choices(around, material, sizes, trainer, learning_rate)
+    idle = [*material.data.idle, *idle_in(around.assignment)]
     choices["/trainingConfig/compile"] = "on" if compilation.on else "off"
     resolved, chosen = fill_in(without_searches(around.request), choices, idle)
     channel.emit(RunResolved(resolved=resolved, chosen=chosen))

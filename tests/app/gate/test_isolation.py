@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from app.gate.gate import Gate
+from app.gate.patches import apply
 from app.isolation import available, require_isolation, why_not
 from app.main import serve
+from app.planning import plan_of
 from app.settings import Settings
 from schemas.isolation import IsolationLevel, stricter
 from tests.app.workspace import REQUEST, make_workspace
@@ -83,6 +85,37 @@ def test_what_every_machine_can_give_is_taken(settings: Settings, level: str):
 )
 def test_the_stronger_level_holds(service: IsolationLevel, asked: IsolationLevel | None, in_force: str):
     assert stricter(service, asked) == in_force
+
+
+@pytest.mark.parametrize(
+    ("service", "asked", "warned"),
+    [
+        ("guarded", "none", True),
+        ("contained", "guarded", True),
+        ("contained", "none", True),
+        ("guarded", "guarded", False),
+        ("none", "none", False),
+        ("none", "guarded", False),
+        ("guarded", None, False),
+    ],
+)
+def test_a_weaker_level_than_the_services_is_warned_of_and_lowers_nothing(
+    settings: Settings, service: IsolationLevel, asked: str | None, warned: bool
+):
+    gate = Gate(replace(settings, isolation=service))
+    document = {**REQUEST, "resources": {"isolation": asked, "threads": 1}}
+    found = gate.examine(document, "paths")
+    assert found.errors == []
+    assert [(warning.pointer, warning.code) for warning in found.warnings] == (
+        [("/resources/isolation", "no_effect")] if warned else []
+    )
+    for warning in found.warnings:
+        assert warning.got == asked
+        assert f"PT_GUARD) is stricter: {service} is in force" in warning.message
+        assert gate.examine(apply(document, warning.fix or []), "paths").warnings == []
+    plan = plan_of(found, "paths")
+    assert plan.resolved is not None
+    assert plan.resolved["resources"].get("isolation") == (None if warned else asked)
 
 
 def test_the_environment_names_the_least_level():
