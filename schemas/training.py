@@ -152,7 +152,7 @@ class TrainingConfig(Document):
     fast_dev_run: Annotated[
         bool,
         Field(
-            description="One epoch of one step and one validation pass, to see whether everything works; the same as epochs, limitTrainBatches and limitValBatches 1."
+            description="One epoch of one step and one validation pass, to see whether everything works; the same as epochs, limitTrainBatches and limitValBatches 1. With resumeFrom that step is taken from the checkpoint, wherever it stands."
         ),
     ] = False
     strategy: Annotated[

@@ -34,6 +34,10 @@ class Best:
         self.epoch, self.value = row.epoch, value
         return True
 
+    def forget(self) -> None:
+        """No epoch was the best: of the one that was there is no checkpoint."""
+        self.epoch = self.value = None
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
         return {"monitor": self.monitor, "mode": self.mode, "epoch": self.epoch, "value": self.value}

@@ -19,7 +19,9 @@ def resume(around: Surroundings, trainer: Trainer) -> None:
     config, channel = around.request.checkpoint_config, around.channel
     snapshot = around.ranks.from_first(lambda: load_resumed(config, load_snapshot, channel))
     trainer.saving.restore(snapshot)
-    follow_changes(trainer, snapshot.state, around.channel)
+    check_batches(trainer, snapshot.state)
+    if not around.request.training_config.fast_dev_run:
+        say_changes(trainer, snapshot.state, around.channel)
     # The rate of the latest step: an epoch whose steps are all done is only evaluated, and its row names the rate.
     position = trainer.position
     set_learning_rate(trainer.optimizer, trainer.schedule.learning_rate(max(0, position.step - 1), position.epoch))
@@ -27,22 +29,25 @@ def resume(around: Surroundings, trainer: Trainer) -> None:
     around.channel.emit(standing.restored())
 
 
-def follow_changes(trainer: Trainer, state: dict[str, Any], channel: Channel) -> None:
-    """Say what a changed length means for the rest of the run. Raises ``checkpoint_incompatible`` when the checkpoint
-    stands in mid-epoch, and that epoch would have other batches now."""
-    order, length = trainer.batches.order, trainer.length
-    if state["order"] != order.state():
-        if trainer.position.step_in_epoch:
-            before, now = (
-                ", ".join(f"{key} {value}" for key, value in side.items()) for side in (state["order"], order.state())
-            )
-            raise Failure(
-                "checkpoint_incompatible",
-                f"The checkpoint stands in the middle of an epoch whose batches would be others now ({before}; now {now}).",
-                next_move="Keep data, batchSize, gradientAccumulation and seed, or resume from a checkpoint of a whole epoch.",
-                place=Place(pointer="/checkpointConfig/resumeFrom"),
-            )
-        trainer.position.step = trainer.position.epoch * length.steps_per_epoch
+def check_batches(trainer: Trainer, state: dict[str, Any]) -> None:
+    """Raise Failure ``checkpoint_incompatible`` when the checkpoint stands in mid-epoch, and that epoch would have other
+    batches now."""
+    order = trainer.batches.order.state()
+    if state["order"] == order or not state["position"]["step_in_epoch"]:
+        return
+    before, now = (", ".join(f"{key} {value}" for key, value in side.items()) for side in (state["order"], order))
+    raise Failure(
+        "checkpoint_incompatible",
+        f"The checkpoint stands in the middle of an epoch whose batches would be others now ({before}; now {now}).",
+        next_move="Keep data, batchSize, gradientAccumulation and seed, or resume from a checkpoint of a whole epoch.",
+        place=Place(pointer="/checkpointConfig/resumeFrom"),
+    )
+
+
+def say_changes(trainer: Trainer, state: dict[str, Any], channel: Channel) -> None:
+    """Say what other batches, or a changed length, mean for the rest of the run."""
+    length, position = trainer.length, trainer.position
+    if state["order"] != trainer.batches.order.state():
         channel.warn(
             "order_changed", "Data, batch size or seed are not those of the checkpoint: batches differ from here on."
         )
@@ -50,10 +55,13 @@ def follow_changes(trainer: Trainer, state: dict[str, Any], channel: Channel) ->
         channel.warn(
             "length_changed",
             f"The checkpoint's run was {state['length']['total_steps']} steps long, this one is {length.total_steps}: the "
-            f"learning rate follows the new length from step {trainer.position.step} on.",
+            f"learning rate follows the new length from step {position.step} on.",
             before=state["length"]["total_steps"],
             now=length.total_steps,
         )
-    if length.reached(trainer.position):
-        message = f"The checkpoint has trained {trainer.position.epoch} epochs; of {length.epochs} nothing is left."
-        channel.warn("nothing_left_to_train", message, remedy="Raise trainingConfig.epochs to train on.")
+    if length.reached(position):
+        done, of, setting = f"{position.epoch} epochs", str(length.epochs), "epochs"
+        if position.epoch < length.epochs:
+            done, of, setting = f"{position.step} steps", str(length.max_steps), "maxSteps"
+        message = f"The checkpoint has trained {done}; of {of} nothing is left."
+        channel.warn("nothing_left_to_train", message, remedy=f"Raise trainingConfig.{setting} to train on.")

@@ -11,6 +11,7 @@ from trainer_core.channel import Channel
 from trainer_core.checkpoints.checkpoint_folder import CheckpointFolder, Parts, find_checkpoint
 from trainer_core.checkpoints.manifest import Kind, read_manifest
 from trainer_core.checkpoints.snapshot import Snapshot
+from trainer_core.loop.continuation import Continuation
 from trainer_core.loop.position import Position
 from trainer_core.loop.run_state import RunState
 from trainer_core.loop.writing import Writing
@@ -29,12 +30,14 @@ class Saving:
         folder: CheckpointFolder | None,
         config: CheckpointConfig,
         writing: Writing,
+        continuation: Continuation,
         channel: Channel,
     ) -> None:
         self._run_state = run_state
         self._folder = folder
         self._config = config
         self._writing = writing
+        self._continuation = continuation
         self._channel = channel
         self.best_path: str | None = None
         self.latest_path: str | None = None
@@ -52,6 +55,11 @@ class Saving:
         """Whether to save in mid-epoch, after the latest step."""
         every = self._config.save_every_steps
         return every is not None and position.step % every == 0
+
+    def note_cut(self) -> None:
+        """The epoch that comes to be judged was cut short."""
+        self.wait()
+        self._continuation.cut.note(self.best_path)
 
     def save(self, kind: Kind, position: Position, is_best: bool = False) -> None:
         """Have a checkpoint of the state now written, and said when it is on disk; the one before it is on disk by then. All
@@ -92,10 +100,12 @@ class Saving:
         return self._run_state.capture(self.best_path)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Put the run where ``snapshot`` was taken. Raises Failure ``checkpoint_incompatible`` for one of another model."""
+        """Put the run where ``snapshot`` was taken. All ranks take part. Raises Failure ``checkpoint_incompatible`` for one of
+        another model."""
         self._run_state.restore(snapshot)
         self.latest_path = None if snapshot.path is None else str(snapshot.path)
-        self.best_path = snapshot.state["bestPath"] or self.latest_path
+        best_path = snapshot.state["bestPath"] or self.latest_path
+        self.best_path = self._continuation.follow(snapshot.state, best_path)
 
 
 def saved_choice(config: CheckpointConfig, name: str) -> str | None:

@@ -75,6 +75,11 @@ class Trainer:
     channel: Channel
     stop: Stop
 
+    @property
+    def cut_short(self) -> bool:
+        """Whether the epoch in progress has steps left that are beyond the last one of the run."""
+        return self.position.step_in_epoch < self.length.steps_per_epoch
+
     def run(self) -> State:
         """Train until the last step, an early stop or a request to stop, and say which it was."""
         began = time.monotonic()
@@ -190,21 +195,25 @@ class Trainer:
         return totals
 
     def training_figures(self) -> dict[str, float]:
-        """Those of the epoch that was trained, over all ranks; they begin anew."""
+        """Those of the epoch that was trained, over all ranks. They begin anew; of an epoch that was cut the first rank keeps
+        them, for a run that trains the rest of it."""
         self.figures.merge(self.ranks)
         figures = self.figures.compute("train")
-        self.figures.reset()
+        if not (self.cut_short and self.ranks.first):
+            self.figures.reset()
         return figures
 
     def conclude(self, row: EpochRow) -> State:
         """Judge a trained and evaluated epoch, save when it is time, and say how the run goes on."""
+        cut_short = self.cut_short
+        if cut_short:
+            self.saving.note_cut()
         is_best = self.best.observe(row)
         verdict = self.stopping.observe(row)
         self.schedule.observe(row.figure(self.schedule_figure))
         self.curve.add(row)
         self.channel.emit(EpochCompleted(**row.model_dump(), is_best=is_best))
         self.reporting.end_epoch(row, self.position)
-        cut_short = self.position.step_in_epoch < self.length.steps_per_epoch
         if not cut_short:
             self.position.finish_epoch()
             self.clock.finish()

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
-from schemas.events import Alert, EpochCompleted, EpochStarted, RunFinalizing
+from schemas.assignment import EVENTS_FILE
+from schemas.events import Alert, CheckpointSaved, EpochCompleted, EpochStarted, RunFinalizing, RunRestored, Step
+from trainer_core.channel import FileChannel
 from trainer_core.stop import Stop
+from trainer_core.trackers.csv import write_metrics
 
 STEADY = {"epochs": 4, "scheduler": "none", "reportEverySeconds": 0}
 DROPOUT = {"args": {"dropout": 0.3}}
@@ -46,7 +49,7 @@ def test_a_run_that_is_stopped_within_its_limits_goes_on_to_the_same_end(bench, 
 
 
 def test_more_steps_after_the_last_one_are_those_of_a_longer_run(bench):
-    """Seven steps end in the middle of the second epoch of five; the row of it is written anew."""
+    """Seven steps end in the middle of the second epoch of five; its row is not known until it is whole."""
     short = bench.train("short", trainingConfig={**STEADY, "maxSteps": 7}, modelConfig=DROPOUT)
     assert [(row.epoch, row.step) for row in short.of(EpochCompleted)] == [(1, 5), (2, 7)]
     resume = {"resumeFrom": str(short.run_folder)}
@@ -59,6 +62,82 @@ def test_more_steps_after_the_last_one_are_those_of_a_longer_run(bench):
     assert [(row.epoch, row.step) for row in longer.of(EpochCompleted)] == [(2, 10), (3, 12)]
     assert longer.of(RunFinalizing)[-1].epochs_trained == 3
     assert longer.of(EpochCompleted)[-1].val_loss == whole.of(EpochCompleted)[-1].val_loss
+    (restored,) = longer.of(RunRestored)
+    assert ([row.epoch for row in restored.history], restored.best_epoch) == ([1], 1)
+    assert restored.best_path == str(short.run_folder / "epoch-0001")
+
+
+def test_an_epoch_that_was_cut_stands_in_the_table_once(bench):
+    short = bench.train("short", trainingConfig={**STEADY, "maxSteps": 7})
+    resume = {"resumeFrom": str(short.run_folder)}
+    run = bench.train("longer", trainingConfig={**STEADY, "maxSteps": 12}, checkpointConfig=resume)
+    channel = FileChannel(bench.folder / EVENTS_FILE)
+    for event in run.said:
+        channel.emit(event)
+    channel.close()
+    write_metrics(bench.folder, run.run_folder)
+    rows = (run.run_folder / "metrics.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == ["1", "2", "3"]
+
+
+def test_an_epoch_that_was_cut_uses_up_no_patience_of_a_longer_run(bench):
+    """Nor does it lower the rate of a schedule that waits for the loss."""
+    training = {
+        **STEADY,
+        "scheduler": "plateau",
+        "schedulerArgs": {"patience": 0, "threshold": 10.0},
+        "earlyStopping": {"patience": 2, "minDelta": 10.0},
+    }
+    short = bench.train("short", trainingConfig={**training, "maxSteps": 7})
+    resume = {"resumeFrom": str(short.run_folder)}
+    longer = bench.train("longer", trainingConfig=training, checkpointConfig=resume)
+    whole = bench.train("whole", trainingConfig=training)
+    assert longer.ending.state == whole.ending.state == "early_stopped"
+    assert figures(longer) == figures(whole)[1:]
+    assert [row.learning_rate for row in longer.of(EpochCompleted)] == [0.01, 0.001]
+    assert same_weights(longer, whole)
+
+
+def test_without_a_checkpoint_of_the_epoch_before_none_is_the_best(bench):
+    """Of the run that was cut one checkpoint is left: that of the cut."""
+    short = bench.train("short", trainingConfig={**STEADY, "maxSteps": 7}, checkpointConfig={"keepLast": 1})
+    resume = {"resumeFrom": str(short.run_folder)}
+    longer = bench.train("longer", trainingConfig={**STEADY, "maxSteps": 12}, checkpointConfig=resume)
+    (restored,) = longer.of(RunRestored)
+    assert (restored.best_epoch, restored.best_path) == (None, None)
+    assert longer.of(EpochCompleted)[0].is_best
+
+
+@pytest.mark.parametrize(("before", "now"), [(None, 2), (2, None)], ids=["fewer batches", "more batches"])
+def test_other_limits_on_batches_count_the_steps_of_a_resume_anew(bench, before, now):
+    """Two epochs are trained, and two are left, whatever an epoch was before; the rate goes with the steps."""
+    first = bench.train("first", trainingConfig={"epochs": 2, "limitTrainBatches": before})
+    resume = {"resumeFrom": str(first.run_folder)}
+    training = {"epochs": 4, "limitTrainBatches": now, "reportEverySeconds": 0}
+    run = bench.train("resumed", trainingConfig=training, checkpointConfig=resume)
+    whole = bench.train("whole", trainingConfig=training)
+    steps = now or 5
+    assert [row.step for row in run.of(EpochCompleted)] == [3 * steps, 4 * steps]
+    rates = [step.learning_rate for step in whole.of(Step)]
+    assert [step.learning_rate for step in run.of(Step)] == rates[2 * steps :]
+
+
+@pytest.mark.parametrize("place", ["epoch-0002", "step-00000008"])
+def test_a_quick_try_of_a_resume_takes_its_one_step(bench, place):
+    """From the weights of the checkpoint, wherever in its run that stands."""
+    saving = {"saveEverySteps": 4, "keepLast": 100}
+    whole = bench.train("whole", checkpointConfig=saving)
+    training = {"fastDevRun": True, "reportEverySeconds": 0, "optimizer": "AdamW", "learningRate": 1e-12}
+    resume = {"resumeFrom": str(whole.run_folder / place)}
+    run = bench.train("quick", trainingConfig=training, checkpointConfig=resume)
+    assert run.ending.state == "succeeded"
+    assert [(row.epoch, row.step) for row in run.of(EpochCompleted)] == [(1, 1)]
+    assert [step.step for step in run.of(Step)] == [1]
+    assert {alert.code for alert in run.of(Alert)} <= {"small_data"}
+    (saved,) = run.of(CheckpointSaved)
+    assert saved.is_best
+    before = whole.weights(place)
+    assert all(np.allclose(tensor, before[name], atol=1e-9) for name, tensor in run.weights().items())
 
 
 def test_steps_that_are_all_done_leave_nothing_to_train(bench):
@@ -67,7 +146,9 @@ def test_steps_that_are_all_done_leave_nothing_to_train(bench):
     again = bench.train("again", trainingConfig={**STEADY, "maxSteps": 7}, checkpointConfig=resume)
     assert again.ending.state == "succeeded"
     assert not again.of(EpochStarted)
-    assert "nothing_left_to_train" in {alert.code for alert in again.of(Alert)}
+    (said,) = (alert for alert in again.of(Alert) if alert.code == "nothing_left_to_train")
+    assert said.message == "The checkpoint has trained 7 steps; of 7 nothing is left."
+    assert said.remedy == "Raise trainingConfig.maxSteps to train on."
 
 
 def test_the_narrower_of_two_limits_holds(bench):
