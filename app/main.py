@@ -27,7 +27,7 @@ from app.observing.tracing import make_tracing
 from app.service import Service
 from app.settings import Settings, require_workspace
 from app.store.interface import StoreUnavailable
-from app.store.sqlite import SqliteStore
+from app.store.opening import open_store
 from app.supervision.supervisor import WORKER_COMMAND, Supervisor
 from app.tokens import Tokens
 from app.webhooks.assembling import make_deliverer, require_webhook
@@ -40,7 +40,7 @@ def create_app(settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> F
     """
     metrics = Metrics()
     observers = Observers(metrics, JobLog())
-    store = SqliteStore(settings.database, observers)
+    store = open_store(settings, observers)
     deliverer = make_deliverer(settings, store, metrics.sent)
     tracing = make_tracing(settings, store)
     observers.add(deliverer)

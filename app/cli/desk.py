@@ -12,7 +12,7 @@ from app.instance import AlreadyRunning, Instance
 from app.problems import Refusal as Refused
 from app.settings import Settings
 from app.store.interface import StoreUnavailable
-from app.store.sqlite import SqliteStore
+from app.store.opening import open_store
 from app.tokens import Tokens
 from schemas.tokens import TokenRequest
 
@@ -32,7 +32,7 @@ class Desk:
         """The desk of a home. Raises CommandError when its database cannot be used, or a service is just starting."""
         try:
             with Instance(settings.home):
-                store = SqliteStore(settings.database)
+                store = open_store(settings)
                 try:
                     yield Desk(Tokens(store.tokens, read_or_make_token(settings.home)))
                 finally:

@@ -106,10 +106,7 @@ def _add_service_commands(add: Adder) -> None:
     serve.add_argument("--mlflow-uri", metavar="URI", help="MLflow store, or off (PT_MLFLOW_URI, default in the home)")
     serve.add_argument("--no-auth", action="store_true", help="ask for no token; only on a loopback address")
     _add_token_commands(add)
-    webhook = add(
-        "webhook", "webhooks:webhook", "print what webhooks are signed with", "pytorch-trainer webhook secret"
-    )
-    webhook.add_argument("what", choices=("secret",), help="the secret: whoever has it can sign as this service")
+    _add_webhook_commands(add)
 
 
 _TOKEN_MORE = """\
@@ -138,6 +135,31 @@ def _add_token_commands(add: Adder) -> None:
     add_word("list", "list_tokens", "list the tokens, by how each begins", "pytorch-trainer token list")
     revoke = add_word("revoke", "revoke", "end a token", "pytorch-trainer token revoke ci")
     revoke.add_argument("token", metavar="NAME|ID", help="its name or its id")
+
+
+_WEBHOOK_MORE = """\
+Receivers of webhooks check signatures with the secret; whoever has it can sign as this service.
+After rotate both the new one and the one before sign, so that receivers can change one by one."""
+
+
+def _add_webhook_commands(add: Adder) -> None:
+    example = "pytorch-trainer webhook rotate --overlap 2d"
+    webhook = add(
+        "webhook", "webhooks:secret", "print or replace what webhooks are signed with", example, _WEBHOOK_MORE
+    )
+    words = webhook.add_subparsers(metavar="secret | rotate", title="words", required=True)
+    secret = words.add_parser("secret", help="print the secret, which is made when there is none yet")
+    rotate = words.add_parser("rotate", help="make a new secret and print it")
+    rotate.add_argument(
+        "--overlap",
+        type=_overlap,
+        default=86_400.0,
+        metavar="24h",
+        help="how long those before sign beside it; 0s: they end now (default 24h)",
+    )
+    for word, door in ((secret, "secret"), (rotate, "rotate")):
+        word.set_defaults(door=f"app.cli.webhooks:{door}")
+        word.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON alone on stdout")
 
 
 _SCOPES = ("read", "submit", "control", "admin")
@@ -256,6 +278,11 @@ def _duration(text: str) -> float:
     if not number.isdecimal() or unit not in _UNITS or not 0 < int(number) * _UNITS[unit] <= 3_153_600_000:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number and a unit, such as 12h, 30d or 8w")
     return float(int(number) * _UNITS[unit])
+
+
+def _overlap(text: str) -> float:
+    """As ``_duration``, or none."""
+    return 0.0 if text in ("0", "0s") else _duration(text)
 
 
 def _seconds(text: str) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from app.settings import Settings
 from app.store.interface import Store
 from app.webhooks.deliverer import Deliverer
-from app.webhooks.secret import read_or_make_secret
+from app.webhooks.secret import Secrets
 from app.webhooks.sending import Sender
 from app.webhooks.targets import Targets
 from schemas.webhooks import Sent
@@ -13,9 +13,9 @@ from schemas.webhooks import Sent
 
 def make_deliverer(settings: Settings, store: Store, counted: Callable[[Sent], None]) -> Deliverer:
     """A deliverer that is not started yet; ``counted`` is told how each attempt went. Raises ValueError when the file of the secret holds something else."""
-    secret = read_or_make_secret(settings.webhook_secret_file)
+    secrets = Secrets(settings.webhook_secret_file)
     sender = Sender(Targets(settings.webhook_hosts), settings.webhook_seconds)
-    return Deliverer(store, sender, secret, settings.webhook_first_wait_seconds, counted)
+    return Deliverer(store, sender, secrets, settings.webhook_first_wait_seconds, counted)
 
 
 def require_webhook(settings: Settings) -> None:

@@ -15,6 +15,7 @@ from app.clock import now, seconds_until
 from app.store.interface import DeliveryRow, IllegalTransition, JobRow, Store, StoreUnavailable
 from app.webhooks.message import body_of
 from app.webhooks.schedule import seconds_to_next
+from app.webhooks.secret import Secrets
 from app.webhooks.sending import Answer, Sender
 from app.webhooks.signing import headers_of
 from schemas.events import Alert, Event
@@ -34,11 +35,11 @@ class Deliverer:
     """Sends what the store's outbox holds. ``told`` may be called from any thread; all else from the event loop's."""
 
     def __init__(
-        self, store: Store, sender: Sender, secret: str, first_wait: float, counted: Callable[[Sent], None]
+        self, store: Store, sender: Sender, secrets: Secrets, first_wait: float, counted: Callable[[Sent], None]
     ) -> None:
         self._store = store
         self._sender = sender
-        self._secret = secret
+        self._secrets = secrets
         self._first_wait = first_wait
         self._counted = counted
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -115,7 +116,8 @@ class Deliverer:
         body = await asyncio.to_thread(self._body, row)
         if body is None:
             return
-        headers = headers_of(self._secret, row.delivery_id, int(time.time()), body)
+        secrets = await asyncio.to_thread(self._secrets.in_force)
+        headers = headers_of(secrets, row.delivery_id, int(time.time()), body)
         answer = await self._sender.post(row.url, body, headers)
         while True:
             try:

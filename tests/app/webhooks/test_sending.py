@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from app.webhooks.secret import key_of, read_or_make_secret
+from app.webhooks.secret import key_of, read_or_make_secrets
 from app.webhooks.sending import Answer, Sender
 from app.webhooks.signing import headers_of
 from app.webhooks.targets import Targets
@@ -50,22 +50,22 @@ def post(url: str, *, seconds: float = 5.0, trust: ssl.SSLContext | bool = True,
 def test_a_signature_is_that_of_the_specification():
     """The example of the specification's reference libraries."""
     body = b'{"test": 2432232314}'
-    headers = headers_of("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
+    headers = headers_of(["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
 def test_the_documented_snippet_takes_what_is_signed_and_nothing_else():
     verify, secret, moment = documented_verify(), "whsec_" + base64.b64encode(bytes(32)).decode(), int(time.time())
-    headers, body = headers_of(secret, "msg_1", moment, b"{}"), b"{}"
+    headers, body = headers_of([secret], "msg_1", moment, b"{}"), b"{}"
     verify(secret, headers, body)
     verify(secret, {**headers, "webhook-signature": f"v1,AAAA v2,x {headers['webhook-signature']}"}, body)
-    old = headers_of(secret, "msg_1", moment - 600, body)
+    old = headers_of([secret], "msg_1", moment - 600, body)
     for given, content in (
         (headers, b"{ }"),
         ({**headers, "webhook-id": "msg_2"}, body),
         ({**headers, "webhook-timestamp": str(moment + 1)}, body),
         ({**headers, "webhook-signature": ""}, body),
-        (headers_of("whsec_" + base64.b64encode(bytes(31) + b"x").decode(), "msg_1", moment, body), body),
+        (headers_of(["whsec_" + base64.b64encode(bytes(31) + b"x").decode()], "msg_1", moment, body), body),
         (old, body),
     ):
         with pytest.raises(ValueError, match=r"signature|old"):
@@ -74,14 +74,14 @@ def test_the_documented_snippet_takes_what_is_signed_and_nothing_else():
 
 def test_the_secret_is_made_once_and_is_its_owners_alone(tmp_path: Path):
     path = tmp_path / "home" / "webhook-secret"
-    secret = read_or_make_secret(path)
-    assert len(key_of(secret)) == 32
+    (secret,) = read_or_make_secrets(path)
+    assert len(key_of(secret.text)) == 32
     assert path.stat().st_mode & 0o777 == 0o600
-    assert read_or_make_secret(path) == secret
+    assert read_or_make_secrets(path) == [secret]
     assert [file.name for file in path.parent.iterdir()] == ["webhook-secret"]
     path.write_text("not-a-secret-canary\n")
     with pytest.raises(ValueError, match="delete it") as error:
-        read_or_make_secret(path)
+        read_or_make_secrets(path)
     assert "canary" not in str(error.value)
 
 
