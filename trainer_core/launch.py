@@ -45,9 +45,17 @@ class SharedStop(Stop):
         self._flag.value = value
 
 
-def launch(ranks: int, function: Callable[..., T], *arguments: object, stop: Stop, agreed: Launch | None = None) -> T:
+def launch(
+    ranks: int,
+    function: Callable[..., T],
+    *arguments: object,
+    stop: Stop,
+    agreed: Launch | None = None,
+    on_cpus: bool = False,
+) -> T:
     """Call ``function(*arguments, stop)`` in ``ranks`` processes; what the first of them returns. With other nodes their
-    processes are of the same group, in the launch that was ``agreed`` on.
+    processes are of the same group, in the launch that was ``agreed`` on. Ranks ``on_cpus`` are forked from this process where
+    it has one thread, and then need not import anything; others are programs of their own.
 
     Each process finds ``RANK``, ``WORLD_SIZE`` and the address of its group in its environment, as torch's
     ``init_process_group`` reads them. When one fails the others are ended, and the first ``Failure`` (or OSError, or
@@ -55,14 +63,16 @@ def launch(ranks: int, function: Callable[..., T], *arguments: object, stop: Sto
     outlives this process, and is never restarted: a run is resumed from its checkpoint, as a whole. What ends a rank of
     another node is raised here as well, or ``worker_lost`` where that node is gone; ``rendezvous_failed`` when it never began.
     """
-    context = multiprocessing.get_context("spawn")
+    # Threads do not live on in a child, and what they held stays locked; nor does a GPU that this process has looked at.
+    method = "fork" if on_cpus and len(os.listdir("/proc/self/task")) == 1 else "spawn"
+    context = multiprocessing.get_context(method)
     flag = context.RawValue("b", stop.requested)
     failures = context.SimpleQueue()
     # Gradients of unused parameters are looked for in every step, and torch warns of the cost at each one's first.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         with _passing_on(stop, flag):
-            results: dict[int, T] = elastic_launch(_config(ranks, agreed), _rank)(
+            results: dict[int, T] = elastic_launch(_config(ranks, agreed, method), _rank)(
                 function, arguments, flag, failures, os.getpid()
             )
     except ChildFailedError as error:
@@ -77,8 +87,9 @@ def launch(ranks: int, function: Callable[..., T], *arguments: object, stop: Sto
     return results[min(results)]
 
 
-def _config(ranks: int, agreed: Launch | None) -> LaunchConfig:
-    """One node of ``ranks`` processes, met on a port of the loopback that the system chooses; or one of several."""
+def _config(ranks: int, agreed: Launch | None, method: str) -> LaunchConfig:
+    """One node of ``ranks`` processes, met on a port of the loopback that the system chooses; or one of several. They start
+    by this ``method`` of multiprocessing."""
     several = {} if agreed is None else {"timeout": math.ceil(agreed.seconds), "rank": agreed.number}
     nodes = 1 if agreed is None else agreed.nodes
     return LaunchConfig(
@@ -92,7 +103,7 @@ def _config(ranks: int, agreed: Launch | None) -> LaunchConfig:
         local_addr="localhost" if agreed is None else None,
         max_restarts=0,
         monitor_interval=0.05,
-        start_method="spawn",
+        start_method=method,
         # torch would answer SIGTERM by raising, and then wait for ranks that wait for it. Ours only asks them to stop.
         signals_to_handle="SIGQUIT",
     )

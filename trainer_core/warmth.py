@@ -12,6 +12,7 @@ from pathlib import Path
 # pandas, scikit-learn and MLflow with its store.
 MODULES = (
     "trainer_core.engines.native",
+    "trainer_core.launch",
     "trainer_core.engines.sklearn",
     "trainer_core.worker",
     "trainer_core.data.tensors",
@@ -29,11 +30,13 @@ TRACKER_MODULES = (
     "mlflow.store.tracking.sqlalchemy_store",
 )
 
-# While these are loaded: no thread of Arrow's memory pool, and no word to anybody.
+# While these are loaded: no thread of Arrow's memory pool, and no word to anybody. torch reads once, then, what its C++ says:
+# of forked ranks as little as of those that ``launch`` starts.
 _WHILE_LOADING = {
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
+    "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
 }
 _LONGEST_TRIAL_SECONDS = 60
 _MADV_COLLAPSE = 25

@@ -18,10 +18,12 @@ from tests.app.service_nursery import ServiceNursery, services
 from tests.process.real_service import MODEL, follow_until, write_table
 from tests.tiers import LARGE, rounds
 
-KILLS = rounds(1, 40)
-KILLS_OF_A_JOB = 4
-# The small tier shares its processors with other tests.
-BACK_SECONDS = 10.0 if LARGE else 60.0
+KILLS = rounds(2, 40)
+KILLS_OF_A_JOB = rounds(2, 4)
+# From the kill to the next step, with the rest of 2 s that there is after a job's first loss. A later loss is followed by a
+# longer rest: what is beyond it counts.
+BACK_SECONDS = 10.0
+FIRST_REST_SECONDS = 2.0
 
 
 def request_of(nursery: ServiceNursery) -> dict[str, Any]:
@@ -44,47 +46,66 @@ def digest(client: httpx.Client, job_id: str) -> str:
 
 
 def members(launcher: int) -> list[int]:
-    """The launcher and its ranks."""
+    """The launcher and its ranks, which are those of its children that speak over gloo."""
     children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-    ranks = [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    return [launcher, *ranks]
+    return [
+        launcher,
+        *(int(pid) for pid in children if any(map(speaks_over_gloo, Path(f"/proc/{pid}/task").iterdir()))),
+    ]
 
 
-def kill_again_and_again(client: httpx.Client, job_id: str, kills: int, chance: random.Random) -> list[float]:
-    """Kill a member so many times; the seconds after which the job took a step again."""
+def speaks_over_gloo(thread: Path) -> bool:
+    """Whether this thread waits for other ranks."""
+    return "gloo" in (thread / "comm").read_text()
+
+
+def kill_again_and_again(client: httpx.Client, job_id: str, whom: list[bool], chance: random.Random) -> list[float]:
+    """Kill the launcher (True), or a rank, one after the other; the seconds after which the job took a step again."""
     seen, back = -1, []
-    for _ in range(kills):
+    for number, launcher in enumerate(whom):
         started = follow_until(client, job_id, "job.started", seen)[-1]
-        # Until there are steps to lose, and some more of them.
-        seen = follow_until(client, job_id, "step", started["seq"])[-1]["seq"]
+        # Until there are steps to lose, and some more of them. After its first loss a job must have come further.
+        seen = follow_until(client, job_id, "checkpoint.saved" if number else "step", started["seq"])[-1]["seq"]
         for _ in range(chance.randint(0, rounds(3, 10))):
             seen = follow_until(client, job_id, "step", seen)[-1]["seq"]
-        os.kill(chance.choice(members(started["data"]["pid"])), signal.SIGKILL)
+        leader, *ranks = members(started["data"]["pid"])
+        os.kill(leader if launcher else chance.choice(ranks), signal.SIGKILL)
         began = time.monotonic()
-        seen = follow_until(client, job_id, "attempt.failed", seen)[-1]["seq"]
+        failed = follow_until(client, job_id, "attempt.failed", seen)[-1]
+        seen = failed["seq"]
         follow_until(client, job_id, "step", seen)
-        back.append(time.monotonic() - began)
+        back.append(time.monotonic() - began - failed["data"]["afterSeconds"] + FIRST_REST_SECONDS)
     return back
 
 
 @pytest.mark.torture
+@pytest.mark.alone
 @pytest.mark.timeout(180)
 def test_ranks_that_are_killed_are_soon_back_and_lose_no_bit(
     tmp_path: Path, chance: random.Random, record_property: Callable[[str, object], None]
 ):
     back: list[float] = []
-    serving = {"command": WORKER_COMMAND, "slots": 1, "retry_rest_seconds": 0.0, "warm": True}
-    with services(tmp_path) as nursery, nursery.serving(**serving) as service, service.client() as client:
+    whom = [number % 3 == 1 for number in range(KILLS)]
+    chance.shuffle(whom)
+    # The small tier takes no rest.
+    settings = {"slots": 1, "warm": True, "retry_rest_seconds": rounds(0, 2)}
+    with (
+        services(tmp_path) as nursery,
+        nursery.serving(WORKER_COMMAND, **settings) as service,
+        service.client() as client,
+    ):
         request = request_of(nursery)
         job_id = client.post("/v1/jobs", json=request).json()["jobId"]
         follow_until(client, job_id, "job.completed")
         undisturbed = digest(client, job_id)
         while len(back) < KILLS:
             job_id = client.post("/v1/jobs", json=request).json()["jobId"]
-            back += kill_again_and_again(client, job_id, min(KILLS_OF_A_JOB, KILLS - len(back)), chance)
+            back += kill_again_and_again(client, job_id, whom[len(back) :][:KILLS_OF_A_JOB], chance)
             follow_until(client, job_id, "job.completed")
             assert digest(client, job_id) == undisturbed
     back.sort()
-    record_property("kills", len(back))
-    record_property("back at work, p95", f"{back[int(0.95 * (len(back) - 1))]:.1f} s")
-    assert back[int(0.95 * (len(back) - 1))] <= BACK_SECONDS
+    p95 = back[int(0.95 * (len(back) - 1))]
+    record_property("kills", f"{len(back)}, {sum(whom)} of them of the launcher")
+    record_property("back at work", f"p50 {back[len(back) // 2]:.1f} s, p95 {p95:.1f} s, longest {back[-1]:.1f} s")
+    print(f"back at work after {', '.join(f'{seconds:.1f}' for seconds in back)} s")
+    assert (p95 if LARGE else back[-1]) <= BACK_SECONDS

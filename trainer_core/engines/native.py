@@ -46,8 +46,11 @@ def train(assignment: Assignment, channel: Channel, stop: Stop) -> Ending:
         with met(assignment, channel, stop) as meeting:
             if meeting.stopped:
                 return Ending("stopped")
-            return launch(len(assignment.devices), train_rank, assignment, limits, stop=stop, agreed=meeting.agreed)
+            return launch(
+                len(devices), train_rank, assignment, limits, stop=stop, agreed=meeting.agreed, on_cpus=on_cpus
+            )
 
+    on_cpus = set(devices) == {"cpu"}
     say_who_keeps(training, channel)
     return restarting(assignment, channel, start)
 
