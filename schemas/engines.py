@@ -68,6 +68,7 @@ _OF_A_NETWORK = (
     "/trainingConfig/recovery",
     "/checkpointConfig/saveEverySteps",
     "/checkpointConfig/asyncSave",
+    "/exportConfig",
     "/resources/threads",
 )
 

@@ -9,11 +9,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from schemas.base import Document
+from schemas.exporting import ExportFormat, ExportStage
 from schemas.failures import FailureCode
 from schemas.isolation import Isolation
 from schemas.model import ModuleRow, Names, WeightsReport
 from schemas.recovery import RecoveryEntry
-from schemas.result import EpochRow, JobPayload
+from schemas.result import EpochRow, Export, JobPayload
 from schemas.tuning import TuningEntry
 
 Start = Literal["cold", "warm"]
@@ -213,6 +214,21 @@ class RunFinalizing(EventData):
     memory_limit_bytes: Annotated[int | None, Field(description="The device's memory; absent on a CPU.")] = None
 
 
+class ExportProgress(EventData):
+    """An export begins, comes to its next stage, or goes on: said every two seconds."""
+
+    event_type: ClassVar[str] = "export.progress"
+    format: ExportFormat
+    stage: ExportStage
+    seconds: Annotated[float, Field(ge=0, description="Since the export of this format began.")]
+
+
+class ExportCompleted(EventData, Export):
+    """A file is whole on disk, or there will be none."""
+
+    event_type: ClassVar[str] = "export.completed"
+
+
 class AttemptFailed(EventData):
     """One attempt has ended without a result."""
 
@@ -298,6 +314,8 @@ EVENT_DATA: dict[str, type[EventData]] = {
         RunTuned,
         EarlyStopTriggered,
         RunFinalizing,
+        ExportProgress,
+        ExportCompleted,
         AttemptFailed,
         JobPausing,
         JobPaused,

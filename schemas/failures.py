@@ -27,6 +27,7 @@ FailureCode = Literal[
     "quota_exceeded",
     "isolation_unavailable",
     "cancelled",
+    "export_failed",
     "internal",
 ]
 
@@ -123,6 +124,11 @@ FAILURES: dict[FailureCode, FailureEntry] = {
         False,
         "use_other_operation",
         "Resume with resumeFrom set to the run's folder (it holds checkpointPath), if one was saved.",
+    ),
+    "export_failed": FailureEntry(
+        False,
+        "modify_and_retry",
+        "Mend what the message names, then submit again with resumeFrom set to the run's folder: nothing is trained again.",
     ),
     "internal": FailureEntry(True, "ask_owner", "Report the message and the job's log."),
 }

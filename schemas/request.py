@@ -8,6 +8,7 @@ from schemas.base import Document
 from schemas.checkpointing import CheckpointConfig
 from schemas.data import DataConfig
 from schemas.engines import EngineName
+from schemas.exporting import ExportConfig
 from schemas.isolation import DEFAULT_PROCESSES, IsolationLevel
 from schemas.model import ModelConfig
 from schemas.tracking import TrackingConfig
@@ -118,6 +119,7 @@ class TrainingRequest(Document):
     engine: Annotated[EngineName | None, Field(description="Absent: by what the model file imports.")] = None
     model_settings: Annotated[ModelConfig, Field(alias="modelConfig")] = Field(default_factory=ModelConfig)
     tracking_config: TrackingConfig = Field(default_factory=TrackingConfig)
+    export_config: ExportConfig = Field(default_factory=ExportConfig)
     limits: Limits = Field(default_factory=Limits)
     resources: Resources = Field(default_factory=Resources)
     notify: Annotated[

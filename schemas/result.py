@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from schemas.base import Document
+from schemas.exporting import ExportFormat
 from schemas.failures import FailureCode, Recovery
 from schemas.isolation import Isolation
 from schemas.problems import PatchOperation
@@ -124,6 +125,30 @@ class Artifact(Document):
     sha256: str | None = None
 
 
+class Export(Document):
+    """What came of one format that exportConfig asks for."""
+
+    format: ExportFormat
+    status: Literal["exported", "failed"]
+    path: Annotated[str | None, Field(description="The file; absent when there is none.")] = None
+    bytes: Annotated[int | None, Field(ge=0)] = None
+    sha256: str | None = None
+    seconds: Annotated[float, Field(ge=0)] = 0.0
+    dynamic_batch: Annotated[
+        bool | None,
+        Field(description="Of a program: whether it takes any number of samples; false: those of its check."),
+    ] = None
+    largest_difference: Annotated[
+        float | None,
+        Field(
+            ge=0, description="Of a program: from the model's own output, on a batch of the data, read back from disk."
+        ),
+    ] = None
+    error: Annotated[
+        TrainingError | None, Field(description="Why there is no file. The job ended as it would have.")
+    ] = None
+
+
 class Tracking(Document):
     """Where the run is tracked."""
 
@@ -176,6 +201,9 @@ class JobPayload(Document):
         Field(default_factory=list)
     )
     artifacts: list[Artifact] = Field(default_factory=list)
+    exports: Annotated[list[Export], Field(description="What came of each format of exportConfig, in its order.")] = (
+        Field(default_factory=list)
+    )
     tracking: list[Tracking] = Field(default_factory=list)
     resolved: Annotated[
         dict[str, Any],

@@ -110,6 +110,8 @@ _PHASES = {
     "data.loaded": "preparing",
     "model.loaded": "preparing",
     "run.finalizing": "finalizing",
+    "export.progress": "exporting",
+    "export.completed": "finalizing",
     "job.pausing": "pausing",
     "job.paused": "paused",
     "job.resumed": "queued",
@@ -168,6 +170,13 @@ def _early_stop(data: Data) -> Notice:
     return Notice("info", f"early stop after epoch {data['epoch']}: {waited} (best: epoch {data['bestEpoch']})")
 
 
+def _exported(data: Data) -> Notice | None:
+    """One that failed comes with an alert."""
+    if data["status"] == "failed":
+        return None
+    return Notice("info", f"exported {data['format']} ({duration(data['seconds'])}): {data['path']}")
+
+
 def _attempt_failed(data: Data) -> Notice:
     then = "a new attempt follows" if data["willRetry"] else "no further attempt"
     origin = f" from {data['fromCheckpoint']}" if data.get("fromCheckpoint") else ""
@@ -204,6 +213,7 @@ _NOTICES: dict[str, Callable[[Data], Notice | None]] = {
     "alert": _alert,
     "early_stop.triggered": _early_stop,
     "run.tuned": _tuned,
+    "export.completed": _exported,
     "attempt.failed": _attempt_failed,
     "job.pausing": _pausing,
     "job.paused": _paused,

@@ -18,11 +18,11 @@ from app.supervision.orders import ORDERED, PAUSE, STOP, write_down
 from app.supervision.retries import Retry, retry_of
 from app.supervision.settlement import events_of, settle, settle_unheard
 from app.supervision.silence import Silence
-from app.supervision.verdict import Remains, judge, training_error
+from app.supervision.verdict import Remains, judge, nothing_kept_of, training_error
 from app.supervision.worker_process import WorkerProcess, clear
 from app.worker_log import cut, is_too_long
 from schemas.assignment import STOP_REASONS, Outcome, StopOrder, StopReason
-from schemas.events import AttemptFailed, JobPaused, RunFinalizing
+from schemas.events import AttemptFailed, ExportProgress, JobPaused, RunFinalizing
 from schemas.failures import FailureCode
 from schemas.job import TRANSITIONS
 from schemas.nodes import node_rank_of
@@ -70,7 +70,7 @@ class Attempt:
         self._offset = 0
         self._worker: WorkerProcess | None = None
         self._stop_reason: StopReason | None = None
-        self._finalizing = False
+        self._finalizing = self._exports = False
         self._ended: tuple[FailureCode, str] | None = None
         self._kill_at = float("inf")
         self._ingest_at = 0.0
@@ -115,7 +115,7 @@ class Attempt:
             return
         stopped = remains.stop is not None and remains.stop.reason == "stopped"
         nothing_kept = stopped and self._keeps and history.checkpoint is None
-        await self.settle(_nothing_kept(outcome) if nothing_kept else outcome)
+        await self.settle(nothing_kept_of(outcome) if nothing_kept else outcome)
 
     async def settle(self, outcome: Outcome) -> None:
         """Record ``outcome`` as the end of the job."""
@@ -166,11 +166,17 @@ class Attempt:
             await self._insist(self._say_spent, budget)
             await self.stop("stopped")
         if now >= self._kill_at:
-            self._kill_at = float("inf")
-            await self._thread(worker.kill)
+            await self._end_grace(worker, now)
         await self._enforce_bounds(worker, now)
         if is_too_long(self._folder.log):
             await self._thread(cut, self._folder.log)
+
+    async def _end_grace(self, worker: WorkerProcess, now: float) -> None:
+        """Kill the worker, or give it the grace again: it was told to stop, and is exporting what it keeps."""
+        spared, self._exports = self._exports and self._stop_reason == "stopped", False
+        self._kill_at = now + self._settings.cancel_grace_seconds if spared else float("inf")
+        if not spared:
+            await self._thread(worker.kill)
 
     async def _enforce_bounds(self, worker: WorkerProcess, now: float) -> None:
         """End a worker that hangs, or that says more than a disk should hold."""
@@ -212,7 +218,9 @@ class Attempt:
         lines, offset = read_lines(self._folder.events, self._offset, ended=ended)
         if offset == self._offset:
             return False
-        self._finalizing |= any(line.type == RunFinalizing.event_type for line in lines)
+        said = {line.type for line in lines}
+        self._finalizing |= RunFinalizing.event_type in said
+        self._exports |= ExportProgress.event_type in said
         self._store.ingest(self._row.job_id, self._row.attempt, lines, offset)
         self._offset = offset
         return True
@@ -291,11 +299,3 @@ class Attempt:
             except StoreUnavailable as error:
                 _log.warning("%s: trying again in %g s: %s", self._row.job_id, _RETRY_SECONDS, error)
                 await asyncio.sleep(_RETRY_SECONDS)
-
-
-def _nothing_kept(outcome: Outcome) -> Outcome:
-    """A run that was told to stop before it had saved anything has no result."""
-    if outcome.state != "early_stopped":
-        return outcome
-    error = training_error("cancelled", "The job was told to stop before it had saved anything; there is no result.")
-    return outcome.model_copy(update={"state": "cancelled", "error": error})

@@ -22,6 +22,7 @@ from schemas.events import (
     EpochStarted,
     Event,
     EventData,
+    ExportCompleted,
     JobPaused,
     JobStarted,
     RecoveryMade,
@@ -32,7 +33,7 @@ from schemas.events import (
     Step,
 )
 from schemas.recovery import RecoveryEntry
-from schemas.result import Attempt, EpochRow, JobPayload, Metrics, Provenance, RunWarning
+from schemas.result import Attempt, EpochRow, Export, JobPayload, Metrics, Provenance, RunWarning
 from schemas.tuning import TuningEntry
 
 _STATUS: dict[str, Literal["success", "early_stopped", "error"]] = {
@@ -49,6 +50,7 @@ _FOLDED = frozenset(
         CheckpointSaved,
         EpochCompleted,
         EpochStarted,
+        ExportCompleted,
         JobPaused,
         JobStarted,
         RecoveryMade,
@@ -101,6 +103,7 @@ def fold(events: Iterable[Event], outcome: Outcome, row: JobRow) -> JobPayload:
         summary=summary,
         recommendations=recommend(facts, summary),
         artifacts=outcome.artifacts,
+        exports=list(story.exports.values()),
         tracking=outcome.tracking,
         resolved=_resolved(story, row),
         provenance=_provenance(story, row),
@@ -126,6 +129,7 @@ class _Story:
     warnings: dict[RunWarning, None] = field(default_factory=dict)
     recoveries: list[RecoveryEntry] = field(default_factory=list)
     tuning: dict[str, TuningEntry] = field(default_factory=dict)
+    exports: dict[str, Export] = field(default_factory=dict)
     resolved: dict[str, Any] = field(default_factory=dict)
     started: JobStarted | None = None
     finalizing: RunFinalizing | None = None
@@ -172,11 +176,14 @@ class _Story:
                 self.recoveries.append(RecoveryEntry.model_validate(made.model_dump()))
             case RunTuned(setting=setting) as tuned:
                 self.tuning[setting] = TuningEntry.model_validate(tuned.model_dump())
+            case ExportCompleted(format=name) as made:
+                self.exports[name] = Export.model_validate(made.model_dump())
             case RunFinalizing() as finalizing:
                 self.finalizing = finalizing
 
     def _begin(self, started: JobStarted, event: Event) -> None:
         self.started, self.finalizing, self.seconds_before, self.first_time = started, None, 0.0, None
+        self.exports = {}
         self.attempts.append(Attempt(number=event.attempt, started_at=event.time))
 
     def _end_attempt(self, how: str) -> None:

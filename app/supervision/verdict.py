@@ -69,6 +69,14 @@ def judge(remains: Remains) -> Outcome:
     return Outcome(state="cancelled", error=training_error("cancelled", message, remains.log_tail))
 
 
+def nothing_kept_of(outcome: Outcome) -> Outcome:
+    """A run that was told to stop before it had saved anything has no result."""
+    if outcome.state != "early_stopped":
+        return outcome
+    error = training_error("cancelled", "The job was told to stop before it had saved anything; there is no result.")
+    return outcome.model_copy(update={"state": "cancelled", "error": error})
+
+
 def _obeyed(outcome: Outcome, stop: StopOrder | None) -> Outcome:
     """A worker that says it has paused: saved, and ended. A later order to a worker that was pausing counts instead."""
     if outcome.state != "paused" or (stop is not None and stop.reason == "paused"):

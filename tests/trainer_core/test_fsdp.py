@@ -84,8 +84,8 @@ def test_sharded_ranks_train_the_model_of_one_and_go_on_from_any_checkpoint(benc
         "checkpointConfig": {"saveEverySteps": 1, "keepLast": 99},
     }
 
-    def go_on(name: str, ranks: int, start: Path) -> Assignment:
-        further = {**changes, "checkpointConfig": {**changes["checkpointConfig"], "resumeFrom": str(start)}}
+    def go_on(name: str, ranks: int, start: Path, **more: dict) -> Assignment:
+        further = {**changes, **more, "checkpointConfig": {**changes["checkpointConfig"], "resumeFrom": str(start)}}
         assignment = bench.assignment(name, ("cpu",) * ranks, **further)
         if ranks > 1:
             # As after a want of memory: a share of 6 takes two passes, and one of 5 as many; a last batch of one is
@@ -114,7 +114,15 @@ def test_sharded_ranks_train_the_model_of_one_and_go_on_from_any_checkpoint(benc
     (loaded,) = said(two, "model.loaded")
     assert (loaded["name"], loaded["parameters"]) == ("Net", sum(tensor.size for tensor in final.values()))
 
-    again = go_on("again", 2, folder / "step-00000007")
+    formats = ["safetensors", "torch_export"]
+    again = go_on("again", 2, folder / "step-00000007", exportConfig={"formats": formats})
     assert largest_difference(weights(folder, "step-00000012"), weights(Path(again.run_folder), "step-00000012")) == 0
+    # By the first rank, and as one process would.
+    assert [(made["format"], made["status"]) for made in said(again, "export.completed")] == [
+        (name, "exported") for name in formats
+    ]
+    *_, best = [Path(saved["path"]).name for saved in said(again, "checkpoint.saved") if saved["isBest"]]
+    kept, exported = weights(Path(again.run_folder), best), load_file(f"{again.run_folder}/export/model.safetensors")
+    assert largest_difference(kept, exported) == 0
     alone = go_on("alone", 1, folder / "step-00000007")
     assert largest_difference(final, weights(Path(alone.run_folder), "step-00000012")) <= 1e-5

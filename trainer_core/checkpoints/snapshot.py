@@ -90,6 +90,12 @@ def load_snapshot(path: Path) -> Snapshot:
     )
 
 
+def load_model(path: Path, manifest: Manifest) -> dict[str, Any]:
+    """The state of the model alone, in the checkpoint ``path``, which was verified: ``manifest`` is its own."""
+    state: dict[str, Any] = _read_part(path, "model", manifest)
+    return state
+
+
 def _read_part(folder: Path, part: str, manifest: Manifest) -> Any:
     name = f"{part}.safetensors"
     tensors = read_tensors(folder / name) if name in manifest.files else {}

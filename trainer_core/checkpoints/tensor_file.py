@@ -5,7 +5,7 @@ format is small: eight bytes of header length, a JSON header, the tensors' bytes
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -35,14 +35,15 @@ _TYPES = {
 }
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> FileRecord:
-    """Write ``tensors`` in logical order whatever their strides and devices, one at a time in memory.
+def write_tensors(path: Path, tensors: dict[str, Tensor], about: Mapping[str, str] | None = None) -> FileRecord:
+    """Write ``tensors`` in logical order whatever their strides and devices, one at a time in memory; ``about`` goes into the
+    file's metadata.
 
     Raises Failure ``model_invalid`` for a type without a name in the format (quantized ones), OSError as ``write_hashed`` does.
     """
     # Wide types first, as the format's own library does: every tensor is aligned to its own size.
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-    return write_hashed(path, _chunks({name: tensors[name] for name in names}))
+    return write_hashed(path, _chunks({name: tensors[name] for name in names}, about or {}))
 
 
 def check_types(tensors: dict[str, Tensor]) -> None:
@@ -58,8 +59,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return found
 
 
-def _chunks(tensors: dict[str, Tensor]) -> Iterator[bytes | memoryview]:
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+def _chunks(tensors: dict[str, Tensor], about: Mapping[str, str]) -> Iterator[bytes | memoryview]:
+    header: dict[str, object] = {"__metadata__": {"format": "pt", **about}}
     offset = 0
     check_types(tensors)
     for name, tensor in tensors.items():

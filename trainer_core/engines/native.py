@@ -1,7 +1,7 @@
 """The native engine: the PyTorch loop, in this process or in one for each device."""
 
 import os
-from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from schemas.result import Artifact
 from trainer_core.arguments import invalid
 from trainer_core.channel import Channel, FileChannel
 from trainer_core.checkpoints.artifacts import weights, write_preprocessing
+from trainer_core.export.exporting import build_exporting
 from trainer_core.failure import Failure
 from trainer_core.loop.assemble import assemble
 from trainer_core.loop.forward import telling_out_of_memory
@@ -106,18 +107,28 @@ def _train(around: Surroundings) -> Ending:
         finally:
             trainer.close()
     assert state != "running"
-    if state == "stopped":
-        return _stopped(around, _artifacts(around, material, trainer))
-    return Ending(state, _artifacts(around, material, trainer))
+    ending = _stopped(around) if state == "stopped" else Ending(state)
+    return replace(
+        ending, artifacts=[*_artifacts(around, material, trainer), *_exports(around, material, trainer, ending)]
+    )
 
 
-def _stopped(around: Surroundings, artifacts: Sequence[Artifact] = ()) -> Ending:
+def _exports(around: Surroundings, material: Material, trainer: Trainer, ending: Ending) -> list[Artifact]:
+    """Made by the first rank of what is kept: the training ended, or was stopped to be its result."""
+    why = ending.reason or Stop.reason(Path(around.assignment.attempt_folder))
+    if not around.ranks.first or (ending.state == "stopped" and why != "stopped"):
+        return []
+    exporting = build_exporting(around.assignment, material.data, around.channel, around.stop)
+    return exporting.run(_kept(trainer))
+
+
+def _stopped(around: Surroundings) -> Ending:
     """A stop that all ranks have agreed on; with several nodes, also for which reason."""
     reason = None
     if around.ranks.nodes > 1:
         orders = around.ranks.gather(around.stop.order(Path(around.assignment.attempt_folder)))
         reason = max(filter(None, orders), key=STOP_REASONS.index, default=None)
-    return Ending("stopped", list(artifacts), reason)
+    return Ending("stopped", reason=reason)
 
 
 def _artifacts(around: Surroundings, material: Material, trainer: Trainer) -> list[Artifact]:
@@ -127,8 +138,12 @@ def _artifacts(around: Surroundings, material: Material, trainer: Trainer) -> li
     run_folder = Path(around.assignment.run_folder)
     preprocessing = write_preprocessing(run_folder, material.data.preprocessing)
     summary = write_summary(run_folder, material.preparation.summary())
-    checkpoint = trainer.saving.best_path or trainer.saving.latest_path
-    return [*preprocessing, summary, *trainer.profiling.artifacts, *weights(checkpoint)]
+    return [*preprocessing, summary, *trainer.profiling.artifacts, *weights(_kept(trainer))]
+
+
+def _kept(trainer: Trainer) -> str | None:
+    """The checkpoint that the result is of: the best one, or the newest."""
+    return trainer.saving.best_path or trainer.saving.latest_path
 
 
 def _check_device(name: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.store.interface import IllegalTransition
-from app.supervision.orders import CANCEL, PAUSE, STOP
+from app.supervision.orders import CANCEL, PAUSE, STOP, Order
 from tests.app.scene import Scene, in_a_loop, request
 from tests.app.supervision.test_supervisor import DEAF, WHOLE, assert_nothing_is_left
 
@@ -136,6 +136,31 @@ async def test_a_cancel_overtakes_a_pause_that_is_not_obeyed(tmp_path: Path):
         await scene.supervisor.give(job_id, CANCEL)
         assert (await scene.settled(job_id)).state == "cancelled"
         assert_nothing_is_left(scene, job_id)
+
+
+@pytest.mark.parametrize("order", [STOP, CANCEL], ids=["stop", "cancel"])
+@in_a_loop
+async def test_an_export_of_what_a_stop_keeps_is_waited_for(tmp_path: Path, order: Order):
+    """As long as it says that it goes on. A cancel does not wait."""
+    program = """
+import time
+signal.signal(signal.SIGTERM, lambda *_: None)
+epoch(1)
+say('checkpoint.saved', path='/run/last', kind='cancel', epoch=1, step=1, bytes=1, sha256='0')
+signal.pause()
+began = time.monotonic()
+while time.monotonic() - began < 1.0:
+    say('export.progress', format='torch_export', stage='exporting', seconds=0.1)
+    signal.sigtimedwait([], 0.02)
+end('early_stopped')
+"""
+    async with Scene(tmp_path, cancel_grace_seconds=0.2) as scene:
+        job_id = scene.submit(program)
+        await scene.said(job_id, "checkpoint.saved")
+        await scene.supervisor.give(job_id, order)
+        row = await scene.settled(job_id)
+        assert row.state == ("early_stopped" if order is STOP else "cancelled")
+        assert (scene.attempt(job_id) / "outcome.json").exists() == (order is STOP)
 
 
 @in_a_loop

@@ -16,6 +16,7 @@ from schemas.events import (
     EpochStarted,
     Event,
     EventData,
+    ExportCompleted,
     JobStarted,
     RecoveryMade,
     RunFinalizing,
@@ -340,3 +341,14 @@ def test_what_was_found_out_by_trying_is_told_once():
     payload = fold(story(first, again), SUCCEEDED, ROW).to_json()
     assert check(payload) == []
     assert [(entry["found"], entry["measured"]) for entry in payload["tuning"]] == [(0.02, [{"loss": 1.0}])]
+
+
+def test_exports_are_those_of_the_attempt_that_made_the_result():
+    """A worker that was lost after its first export is followed by one that exports again."""
+    error = training_error("disk_full", "No space left.")
+    first = ExportCompleted(format="safetensors", status="exported", path="/old", bytes=1, sha256="0", seconds=1.0)
+    second = ExportCompleted(format="torch_export", status="failed", seconds=0.5, error=error)
+    payload = valid(fold(story(STARTED, first, STARTED, second), SUCCEEDED, ROW))
+    assert [(export.format, export.status, export.error) for export in payload.exports] == [
+        ("torch_export", "failed", error)
+    ]

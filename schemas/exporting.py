@@ -1,0 +1,45 @@
+"""Files that are made of a trained model, for use without this project: the formats, and the wish for them."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
+
+from schemas.base import Document
+
+ExportFormat = Literal["safetensors", "torch_export"]
+ExportStage = Literal["preparing", "exporting", "writing", "checking"]
+# In the run's folder: where the files lie.
+EXPORT_FOLDER = "export"
+
+
+@dataclass(frozen=True)
+class ExportEntry:
+    """One format: ``file`` is the name of what is written, ``door`` is ``module:function`` in the process that writes it,
+    called with ``(subject, path, say)``; ``title`` is what people call it."""
+
+    file: str
+    door: str
+    title: str
+
+
+EXPORTS: dict[ExportFormat, ExportEntry] = {
+    "safetensors": ExportEntry("model.safetensors", "trainer_core.export.safetensors_file:write", "safetensors"),
+    "torch_export": ExportEntry("model.pt2", "trainer_core.export.torch_export_file:write", "torch.export"),
+}
+
+assert set(EXPORTS) == set(get_args(ExportFormat))
+
+
+class ExportConfig(Document):
+    """What the best weights are exported to, when the training has ended well or was stopped to be kept."""
+
+    formats: Annotated[
+        list[ExportFormat],
+        Field(
+            max_length=8,
+            description="Files made of the weights that checkpointPath holds. safetensors: the model's state; "
+            "torch_export: a program for torch.export.load (.pt2) that needs no model file, checked against the model. "
+            "One that fails never fails the job.",
+        ),
+    ] = Field(default_factory=list)

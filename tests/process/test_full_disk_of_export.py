@@ -1,0 +1,93 @@
+"""A disk that is full when the trained model is exported: the training is whole, and so is the service."""
+
+import hashlib
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.supervision.supervisor import WORKER_COMMAND
+from tests.app.service_nursery import services
+from tests.process.real_service import follow_until, write_table
+from tests.process.test_full_disks import small_disk
+from tests.tiers import LARGE, rounds
+from trainer_core.checkpoints.manifest import verify
+
+ROUNDS = rounds(1, 13)
+# Of a mebibyte. It stays in its export until the test has filled the disk.
+MODEL = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(8, 512), nn.Linear(512, 512), nn.Linear(512, 2))
+
+    def forward(self, x):
+        if torch.compiler.is_exporting():
+            with open("gate"):
+                pass
+        return self.layers(x)
+"""
+SIZE = 1 << 20
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(180)
+def test_a_disk_that_is_full_of_an_export(
+    tmp_path: Path, chance: random.Random, record_property: Callable[[str, object], None]
+):
+    """Of a guarded worker. There may be room for a part of a file, or for one of the two."""
+    full = 0
+    with services(tmp_path) as nursery, small_disk(nursery.workspace / "runs", 32 << 20) as disk:
+        (nursery.workspace / "model.py").write_text(MODEL)
+        request = write_table(nursery.workspace) | {
+            "modelPath": "model.py",
+            "checkpointConfig": {"saveDir": "runs"},
+            "exportConfig": {"formats": ["torch_export", "safetensors"]},
+        }
+        request["trainingConfig"]["epochs"] = 1
+        gate = nursery.workspace / "gate"
+        with nursery.serving(WORKER_COMMAND, disk_floor_bytes=0, warm=True) as service, service.client() as client:
+            while full < ROUNDS:
+                os.mkfifo(gate)
+                job_id = client.post("/v1/jobs", json=request).json()["jobId"]
+                follow_until(client, job_id, "export.progress")
+                disk.fill(chance.randrange(int(1.9 * SIZE)))
+                with gate.open("w"):
+                    assert client.get(f"/v1/jobs/{job_id}").status_code == 200
+                end = follow_until(client, job_id, "job.completed")[-1]["data"]
+                gate.unlink()
+                full += check(end["state"], end["output"])
+                disk.make_room()
+                if LARGE:
+                    again = {**request, "checkpointConfig": {"resumeFrom": end["output"]["checkpointPath"]}}
+                    gate.write_text("open")
+                    job_id = client.post("/v1/jobs", json=again).json()["jobId"]
+                    output = follow_until(client, job_id, "job.completed")[-1]["data"]["output"]
+                    assert [export["status"] for export in output["exports"]] == ["exported"] * 2
+                    gate.unlink()
+                shutil.rmtree(Path(end["output"]["checkpointPath"]).parent)
+    record_property("full disks", full)
+
+
+def check(state: str, output: dict) -> bool:
+    """Whether the disk was full; all is well where it was."""
+    assert (state, output["status"], output.get("error")) == ("succeeded", "success", None)
+    checkpoint = Path(output["checkpointPath"])
+    assert verify(checkpoint).epoch == 1
+    assert [export["format"] for export in output["exports"]] == ["torch_export", "safetensors"]
+    made = [export for export in output["exports"] if export["status"] == "exported"]
+    for export in made:
+        assert hashlib.sha256(Path(export["path"]).read_bytes()).hexdigest() == export["sha256"]
+    left = {path.name for path in (checkpoint.parent / "export").iterdir()}
+    assert left == {Path(export["path"]).name for export in made}
+    codes = [export["error"]["code"] for export in output["exports"] if export["status"] == "failed"]
+    assert codes == ["disk_full"] * len(codes)
+    assert [warning["code"] for warning in output["warnings"]].count("export_failed") == len(codes)
+    return bool(codes)

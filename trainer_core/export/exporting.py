@@ -1,0 +1,198 @@
+"""What is done with the best weights when the training is over: the files that exportConfig asks for."""
+
+import pickle
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from schemas.assignment import Assignment
+from schemas.events import ExportCompleted, ExportProgress
+from schemas.exporting import EXPORTS, ExportFormat
+from schemas.files import sync_folder
+from schemas.result import Artifact, Export
+from trainer_core.channel import Channel
+from trainer_core.data.samples import Data
+from trainer_core.export.child import ExportProcess
+from trainer_core.export.messages import Word, Work
+from trainer_core.failure import Failure, is_disk_full
+from trainer_core.loop.trees import as_tensors
+from trainer_core.stop import Stop
+
+# As many samples as a program is made of and checked with.
+SAMPLES = 8
+# Between two signs of life.
+_SAY_SECONDS = 2.0
+# Without a word of its own for so long an export hangs; limits.maxSilentSeconds says otherwise.
+_SILENT_SECONDS = 1800.0
+
+
+class Exporting:
+    """Nothing is to be exported. The null form."""
+
+    def run(self, checkpoint: str | None) -> list[Artifact]:
+        """Make the files of the weights in ``checkpoint``; those that are there."""
+        return []
+
+
+class WantedExporting(Exporting):
+    """Makes each format in turn, in a process of its own, and says what came of it. Whatever goes wrong there is said, and
+    costs the run nothing."""
+
+    def __init__(self, assignment: Assignment, data: Data, channel: Channel, stop: Stop) -> None:
+        self._assignment = assignment
+        self._data = data
+        self._channel = channel
+        self._stop = stop
+        self._silent = assignment.request.limits.max_silent_seconds or _SILENT_SECONDS
+        self._said: dict[ExportFormat, Export] = {}
+
+    def run(self, checkpoint: str | None) -> list[Artifact]:
+        left = list(dict.fromkeys(self._assignment.request.export_config.formats))
+        if checkpoint is None:
+            self._give_up(left, Failure("export_failed", "There is nothing to export: no checkpoint was saved."))
+            return []
+        try:
+            work = self._prepare(checkpoint, left)
+            samples = pickle.dumps(self._samples())
+            while work.formats:
+                self._work(work, samples)
+                work = work.model_copy(update={"formats": [name for name in left if name not in self._said]})
+        except (Failure, OSError, RuntimeError, MemoryError, pickle.PicklingError, AttributeError, TypeError) as error:
+            self._give_up([name for name in left if name not in self._said], _not_begun(error))
+        return [_artifact(export) for export in self._said.values() if export.status == "exported"]
+
+    def _prepare(self, checkpoint: str, formats: list[ExportFormat]) -> Work:
+        work = Work(
+            assignment=self._assignment, checkpoint=checkpoint, formats=formats, threads=torch.get_num_threads()
+        )
+        if work.folder.exists():
+            # Of an attempt before this one.
+            shutil.rmtree(work.folder)
+        work.folder.mkdir(parents=True)
+        sync_folder(work.folder.parent)
+        return work
+
+    def _samples(self) -> object:
+        held_out = self._data.train if self._data.validation is None else self._data.validation
+        inputs, _ = held_out.take(np.arange(min(SAMPLES, len(held_out))))
+        return as_tensors(inputs)
+
+    def _work(self, work: Work, samples: bytes) -> None:
+        """Let one process make what it can. When it ends before its time, the format in progress is the one that failed; it may
+        be asked for the rest."""
+        process, watch = ExportProcess(work, samples), _Watch(work.formats[0], self._channel)
+        trouble: Failure | None = None
+        for word in process.words():
+            if word is not None:
+                watch.hear(word)
+                if word.export is not None:
+                    self._conclude(work, word.export)
+            watch.say()
+            trouble = trouble or self._trouble(watch)
+            if trouble is not None:
+                process.kill()
+        status = process.wait()
+        left = [name for name in work.formats if name not in self._said]
+        if not left:
+            return
+        failed = left if trouble is not None and trouble.error.code == "cancelled" else left[:1]
+        self._give_up(failed, trouble or _lost(status), work)
+
+    def _trouble(self, watch: "_Watch") -> Failure | None:
+        """Why the process is to be ended."""
+        if self._stop.requested:
+            reason = Stop.reason(Path(self._assignment.attempt_folder))
+            if reason in ("cancelled", "timeout"):
+                why = "was cancelled" if reason == "cancelled" else "reached limits.maxSeconds"
+                return Failure("cancelled", f"The job {why} while it exported; the training was over by then.")
+        if watch.silent > self._silent:
+            message = f"The export said nothing for {watch.silent:.0f} s and was ended."
+            return Failure("hung", message, next_move="Raise limits.maxSilentSeconds, or look at what the model does.")
+        return None
+
+    def _conclude(self, work: Work, export: Export) -> None:
+        """Put a file in its place, and say so; or say why there is none."""
+        draft = work.draft(export.format)
+        if export.status == "failed":
+            draft.unlink(missing_ok=True)
+        else:
+            draft.rename(work.place(export.format))
+            sync_folder(work.folder)
+        self._say(export)
+
+    def _give_up(self, formats: list[ExportFormat], failure: Failure, work: Work | None = None) -> None:
+        for name in formats:
+            if work is not None:
+                work.draft(name).unlink(missing_ok=True)
+            self._say(Export(format=name, status="failed", error=failure.error))
+
+    def _say(self, export: Export) -> None:
+        self._said[export.format] = export
+        self._channel.emit(ExportCompleted.model_validate(export.model_dump()))
+        if export.error is not None:
+            error, title = export.error, EXPORTS[export.format].title
+            message = f"No {title} file was made, and the training is whole: {error.message}"
+            self._channel.warn("export_failed", message, remedy=error.next_move, failure=error.code)
+
+
+class _Watch:
+    """What the process is at, and for how long: said when it changes, and every two seconds."""
+
+    def __init__(self, first: ExportFormat, channel: Channel) -> None:
+        self._channel = channel
+        self._format, self._stage = first, "preparing"
+        self._began = self._heard = time.monotonic()
+        self._next = 0.0
+
+    @property
+    def silent(self) -> float:
+        """Seconds since its latest word."""
+        return time.monotonic() - self._heard
+
+    def hear(self, word: Word) -> None:
+        """A word of the process."""
+        self._heard = time.monotonic()
+        if word.format != self._format:
+            self._format, self._began = word.format, self._heard
+        if word.stage not in (None, self._stage):
+            self._stage, self._next = word.stage, 0.0
+
+    def say(self) -> None:
+        """Say where it is, when it is time."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _SAY_SECONDS
+            self._channel.emit(ExportProgress(format=self._format, stage=self._stage, seconds=now - self._began))
+
+
+def _artifact(export: Export) -> Artifact:
+    path = Path(export.path or "")
+    return Artifact(
+        name=f"{path.parent.name}/{path.name}", path=str(path), bytes=export.bytes or 0, sha256=export.sha256
+    )
+
+
+def _lost(status: int) -> Failure:
+    """The failure of a process that ended without a word."""
+    how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+    cause = "; the kernel's out-of-memory killer is a likely cause" if status == -signal.SIGKILL else ""
+    return Failure("export_failed", f"The process that exports ended {how}{cause}. The job's log may have more.")
+
+
+def _not_begun(error: BaseException) -> Failure:
+    if isinstance(error, Failure):
+        return error
+    if is_disk_full(error):
+        move = "Free disk space, then submit again with resumeFrom set to the run's folder: nothing is trained again."
+        return Failure("disk_full", "No space left on the disk of the run.", next_move=move)
+    return Failure("export_failed", f"The export could not begin: {type(error).__name__}.", detail=str(error))
+
+
+def build_exporting(assignment: Assignment, data: Data, channel: Channel, stop: Stop) -> Exporting:
+    """Exporting as the request says: none where no format is named."""
+    wanted = assignment.request.export_config.formats
+    return WantedExporting(assignment, data, channel, stop) if wanted else Exporting()

@@ -1,0 +1,60 @@
+"""The process that exports: ``python -m trainer_core.export.main PIPE``, with its work on standard input.
+
+One of its own because what it runs, torch's tracer and the model's code in it, may hang, crash, or take the process with it,
+and a training that has ended well must not pay for it. It sees no GPU, and one line for each word that it has to say goes
+into the pipe.
+"""
+
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from schemas.exporting import ExportStage
+from trainer_core.export.making import make
+from trainer_core.export.messages import Word, Work
+from trainer_core.export.subject import Subject
+from trainer_core.guard.watch import size_of
+from trainer_core.leaving import leave
+
+
+def main(pipe: int) -> int:
+    """Make each file that the work on standard input asks for, and say what came of it."""
+    # A stop is for the worker to hear: it ends this process where the export is to end.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    work = Work.model_validate_json(sys.stdin.buffer.readline())
+    subject = Subject(work, sys.stdin.buffer.read())
+    os.chdir(work.assignment.workspace)
+    torch.set_num_threads(work.threads)
+    os.set_inheritable(pipe, False)
+    with open(pipe, "wb", buffering=0) as line:
+        for format in work.formats:
+            bound(work)
+
+            def say(stage: ExportStage) -> None:
+                line.write(_spelt(Word(format=format, stage=stage)))  # noqa: B023
+
+            line.write(_spelt(Word(format=format, export=make(format, subject, work, say))))
+    return 0
+
+
+def bound(work: Work) -> None:
+    """No file may take more than the job has left of ``resources.diskMiB``: writing fails before the warden ends the job."""
+    most = work.assignment.bounds.disk_bytes
+    if most is None:
+        return
+    folders = (work.assignment.attempt_folder, work.assignment.run_folder)
+    room = max(0, most - sum(size_of(Path(folder)) for folder in folders))
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room if hard == resource.RLIM_INFINITY else min(room, hard), hard))
+
+
+def _spelt(word: Word) -> bytes:
+    return word.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
+
+
+if __name__ == "__main__":
+    leave(main(int(sys.argv[1])))

@@ -1,0 +1,80 @@
+"""One file of one format, or why there is none."""
+
+import errno
+import importlib
+import os
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from schemas.exporting import EXPORTS, ExportFormat, ExportStage
+from schemas.result import Export
+from trainer_core.checkpoints.artifacts import file_artifact
+from trainer_core.export.messages import Work
+from trainer_core.export.subject import Say, Subject
+from trainer_core.failure import Failure, is_disk_full
+from trainer_core.loop.forward import is_out_of_memory
+from trainer_core.models.user_code import user_place
+
+_AGAIN = "submit again with resumeFrom set to the run's folder: nothing is trained again"
+
+
+def make(format: ExportFormat, subject: Subject, work: Work, say: Say) -> Export:
+    """Make one file, a draft by its name, and synced. This is the broad ``except`` of the process that exports: whatever torch,
+    the model's code or the disk raise is why there is no file."""
+    began, draft = time.monotonic(), work.draft(format)
+    stages: list[ExportStage] = []
+
+    def enter(stage: ExportStage) -> None:
+        stages.append(stage)
+        say(stage)
+
+    enter("preparing")
+    try:
+        facts = _door(format)(subject, draft, enter)
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        made = file_artifact(draft)
+    except Exception as error:
+        if not isinstance(error, Failure):
+            traceback.print_exc()
+        failure = _failure(error, format, stages[-1], Path(work.assignment.request.model_path))
+        return Export(format=format, status="failed", seconds=time.monotonic() - began, error=failure.error)
+    return Export(
+        format=format,
+        status="exported",
+        path=str(work.place(format)),
+        bytes=made.bytes,
+        sha256=made.sha256,
+        seconds=time.monotonic() - began,
+        **facts,
+    )
+
+
+def _door(format: ExportFormat) -> Callable[[Subject, Path, Say], dict[str, Any]]:
+    """What writes the format, its libraries imported now."""
+    module, function = EXPORTS[format].door.split(":")
+    return cast(Callable[[Subject, Path, Say], dict[str, Any]], getattr(importlib.import_module(module), function))
+
+
+def _failure(error: Exception, format: ExportFormat, stage: ExportStage, model_path: Path) -> Failure:
+    """Why a format could not be exported."""
+    title = EXPORTS[format].title
+    if isinstance(error, Failure):
+        return error
+    if is_disk_full(error):
+        message = f"No space left on the disk of the run ({stage} {title})."
+        return Failure("disk_full", message, next_move=f"Free disk space, then {_AGAIN}.")
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        message = f"The file of {title} would take the run beyond resources.diskMiB."
+        return Failure("quota_exceeded", message, next_move=f"Raise resources.diskMiB, then {_AGAIN}.")
+    detail = "".join(traceback.format_exception(error))
+    if is_out_of_memory(error):
+        message = f"Memory ran out ({stage} {title})."
+        return Failure("out_of_memory", message, next_move=f"Let other jobs end, then {_AGAIN}.", detail=detail)
+    place = user_place(error, model_path)
+    where = f", line {place.line} of {model_path.name}" if place is not None else ""
+    message = f"This model cannot be exported to {title}: {type(error).__name__} ({stage}{where})."
+    return Failure("export_failed", message, place=place, detail=detail)
