@@ -42,7 +42,8 @@ def find_idle(
     ``format`` are None where they are not; ``tracked`` is whether there is an MLflow store of the service, ``isolation``
     the level that holds in any case."""
     of_service = (*_of_store(request, tracked), *idle_isolation(request, isolation))
-    rules = (*_of_engine(engine), *_of_format(format), *_of_others(request, format), *of_service)
+    of_engine = (*_of_exports(engine), *_of_engine(engine))
+    rules = (*of_engine, *_of_format(format), *_of_others(request, format), *of_service)
     found: dict[str, Idle] = {}
     for idle in rules:
         if holds(request, idle.pointer):
@@ -74,6 +75,11 @@ def holds(request: Request, pointer: str) -> bool:
     """Whether something stands at ``pointer``."""
     missing = object()
     return _look(request, pointer, missing) is not missing
+
+
+def _of_exports(engine: EngineName | None) -> Iterator[Idle]:
+    if engine == "sklearn":
+        yield Idle("/exportConfig", "the checkpoint of the sklearn engine is one file already, model.skops")
 
 
 def _of_engine(engine: EngineName | None) -> Iterator[Idle]:

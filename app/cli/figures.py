@@ -174,7 +174,7 @@ def _exported(data: Data) -> Notice | None:
     """One that failed comes with an alert."""
     if data["status"] == "failed":
         return None
-    return Notice("info", f"exported {data['format']} ({duration(data['seconds'])}): {data['path']}")
+    return Notice("info", f"exported {data['format']} ({duration(data['seconds'])}): {data.get('path')}")
 
 
 def _attempt_failed(data: Data) -> Notice:

@@ -17,6 +17,7 @@ from app.settings import Settings
 from schemas.arguments import Entry
 from schemas.data import DataFormat
 from schemas.engines import ENGINES
+from schemas.exporting import EXPORTS
 from schemas.failures import FAILURES
 from schemas.losses import LOSSES
 from schemas.metrics import METRICS
@@ -113,6 +114,10 @@ def capabilities(settings: Settings) -> dict[str, Any]:
             for entry in METRICS
         ],
         "formats": list(get_args(DataFormat)),
+        "exports": [
+            {"name": name, "title": entry.title, "file": entry.file, "engines": ["native"]}
+            for name, entry in EXPORTS.items()
+        ],
         "precisions": list(get_args(Precision)),
         "failureCodes": {code: entry.next_move for code, entry in FAILURES.items()},
         "limits": limits_of(settings),

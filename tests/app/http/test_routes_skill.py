@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -10,6 +11,7 @@ from app.cli.stream import messages_of
 from app.gate.request_schema import load
 from app.http.manifest import EXAMPLE
 from app.supervision.payload import check
+from schemas.exporting import ExportFormat
 from schemas.job import JobView
 from schemas.plan import Plan
 from tests.app.listening import SKILL, WHOLE, Listening, check_problem, listening
@@ -141,6 +143,7 @@ def test_capabilities_name_what_a_request_can_name(service: Listening):
     found = service.client.get("/v1/capabilities").json()
     assert {engine["name"] for engine in found["engines"]} == {"native", "sklearn"}
     assert "AdamW" in {optimizer["name"] for optimizer in found["optimizers"]}
+    assert [made["name"] for made in found["exports"]] == list(get_args(ExportFormat))
     assert found["devices"] == ["cpu"]
     assert found["workspace"] == str(service.settings.workspace)
     assert found["limits"]["maxDevices"] >= 2

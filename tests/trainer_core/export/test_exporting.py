@@ -1,7 +1,10 @@
 """What is left of a run for use elsewhere: the files of the best weights, made in a process whose end costs the run nothing."""
 
 import hashlib
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,10 +111,23 @@ def test_the_weights_of_the_result_are_exported(bench: Bench):
     assert torch.allclose(program.module()(torch.from_numpy(data)), wanted, atol=1e-4)
     # A model is handed on, and its data are not.
     assert data[0].tobytes() not in (folder / "model.pt2").read_bytes()
+    run_example(bench.folder, exports)
     stages = [(said.format, said.stage) for said in run.of(ExportProgress)]
     assert list(dict.fromkeys(stages))[-4:] == [
         ("torch_export", stage) for stage in ("preparing", "exporting", "writing", "checking")
     ]
+
+
+def run_example(folder: Path, exports: dict[str, Export]) -> None:
+    """What docs/result.md shows, on the payload's own entries."""
+    page = (Path(__file__).parents[3] / "docs/result.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    payload = {"exports": [export.to_json() for export in exports.values()]}
+    (folder / "payload.json").write_text(json.dumps(payload))
+    names: dict[str, Any] = {}
+    exec(example.replace('"payload.json"', repr(str(folder / "payload.json"))), names)
+    assert names["scores"].shape == (5, 3)
+    assert names["weights"].keys() == names["program"].state_dict().keys()
 
 
 def forward(weights: dict[str, np.ndarray], data: np.ndarray) -> torch.Tensor:
