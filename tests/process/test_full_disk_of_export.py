@@ -79,6 +79,7 @@ def test_a_disk_that_is_full_of_an_export(
 def check(state: str, output: dict) -> bool:
     """Whether the disk was full; all is well where it was."""
     assert (state, output["status"], output.get("error")) == ("succeeded", "success", None)
+    assert output["provenance"]["isolation"]["level"] == "guarded"
     checkpoint = Path(output["checkpointPath"])
     assert verify(checkpoint).epoch == 1
     assert [export["format"] for export in output["exports"]] == ["torch_export", "safetensors"]
