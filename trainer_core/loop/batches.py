@@ -3,10 +3,11 @@
 import math
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from schemas.result import Place
 from trainer_core.data.samples import Indices
@@ -43,8 +44,7 @@ class Order:
         return [order[step * self.batch_size : (step + 1) * self.batch_size] for step in range(start, stop)]
 
 
-@dataclass(frozen=True)
-class MicroBatch:
+class MicroBatch(NamedTuple):
     """What one forward pass takes. ``last``: gradients are complete after it. Not ``counted``: this rank got no sample of
     the batch and takes part in the exchange of gradients with one whose loss weighs nothing."""
 
@@ -54,8 +54,7 @@ class MicroBatch:
     counted: bool
 
 
-@dataclass(frozen=True)
-class OptimizerBatch:
+class OptimizerBatch(NamedTuple):
     """One rank's share of what one optimizer step learns from. ``samples`` is the number over all ranks, and
     ``largest_share`` that of the rank with the most, which takes ``largest_share / size`` passes: so does every other, for
     ranks may wait for each other in each pass."""
@@ -69,14 +68,11 @@ class OptimizerBatch:
     def micro_batches(self, size: int, device: torch.device) -> Iterator[MicroBatch]:
         """The share in slices of at most ``size`` samples along the first axis, on ``device``."""
         total = count_samples(self.targets)
-        passes = max(math.ceil(total / size), math.ceil(self.largest_share / size))
-        if passes == 1:
-            inputs, targets = (
-                map_tensors(lambda tensor: tensor.to(device, non_blocking=True), side)
-                for side in (self.inputs, self.targets)
-            )
-            yield MicroBatch(inputs, targets, last=True, counted=self.counted)
+        most = max(total, self.largest_share)
+        if most <= size:
+            yield MicroBatch(_moved(self.inputs, device), _moved(self.targets, device), last=True, counted=self.counted)
             return
+        passes = math.ceil(most / size)
         self._check_axis(total)
         # A share that is smaller by one and fills fewer passes leaves its first a sample short; one that has not enough
         # samples for all of them takes its last one again, uncounted.
@@ -86,7 +82,7 @@ class OptimizerBatch:
             spare = part.start >= total or part.stop <= part.start
             part = slice(total - 1, total) if spare else part
             inputs, targets = (
-                map_tensors(lambda tensor: tensor[part].to(device, non_blocking=True), side)  # noqa: B023
+                _moved(map_tensors(lambda tensor: tensor[part], side), device)  # noqa: B023
                 for side in (self.inputs, self.targets)
             )
             yield MicroBatch(inputs, targets, last=number == passes - 1, counted=self.counted and not spare)
@@ -102,6 +98,13 @@ class OptimizerBatch:
                 next_move="Let collate put samples along the first axis of every tensor, or set gradientAccumulation to 1.",
                 place=Place(pointer="/trainingConfig/gradientAccumulation"),
             )
+
+
+def _moved(side: Any, device: torch.device) -> Any:
+    """``side`` on ``device``."""
+    if isinstance(side, Tensor):
+        return side if side.device == device else side.to(device, non_blocking=True)
+    return map_tensors(lambda tensor: tensor.to(device, non_blocking=True), side)
 
 
 class Batches:

@@ -55,7 +55,7 @@ _ONE_SAMPLE = "Expected more than 1 value per channel"
 CHANNEL_ARGUMENTS = ("in_channels", "channels", "num_channels", "n_channels", "in_chans")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Pass:
     """What came out: the model's output, the sum of losses, and the number (or weight) of targets in it."""
 
@@ -72,11 +72,13 @@ class Forward:
         self._precision = precision
         self._file = model_file
         self._config = config
+        self._running = running(model_file.path, "model_invalid", "running the model")
+        self._learning = running(model_file.path, "model_invalid", "computing gradients")
 
     def __call__(self, network: nn.Module, inputs: Any, targets: Any) -> Pass:
         """One pass. Raises Failure ``model_invalid``, or ``out_of_memory``."""
         try:
-            with running(self._file.path, "model_invalid", "running the model"), self._precision.autocast():
+            with self._running, self._precision.autocast():
                 output = call(network, inputs)
                 loss_sum, count = self._loss(output, targets)
         except Failure as failure:
@@ -87,7 +89,7 @@ class Forward:
     def output(self, network: nn.Module, inputs: Any) -> Any:
         """The network's output alone; raises as a whole pass does."""
         try:
-            with running(self._file.path, "model_invalid", "running the model"), self._precision.autocast():
+            with self._running, self._precision.autocast():
                 return call(network, inputs)
         except Failure as failure:
             raise without_deterministic_form(failure) or self._explained(failure, inputs, None) from failure.__cause__
@@ -104,7 +106,7 @@ class Forward:
                 place=Place(path=str(self._file.path)),
             )
         try:
-            with running(self._file.path, "model_invalid", "computing gradients"):
+            with self._learning:
                 self._precision.backward(loss, scale)
         except Failure as failure:
             raise _cause_elsewhere(failure) or without_deterministic_form(failure) or failure from failure.__cause__

@@ -5,11 +5,15 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd import Variable
 from torch.autograd.graph import _engine_run_backward
 
 from schemas.training import TrainingConfig
 
 Name = Literal["fp32", "bf16", "fp16"]
+
+_ENGINE = Variable._execution_engine
+_AS_IT_IS = nullcontext()
 
 
 class Precision:
@@ -24,16 +28,22 @@ class Precision:
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
+        # The gradient that a backward pass begins with, by what it is made of.
+        self._seed: tuple[Any, Tensor] = None, torch.empty(())
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context of forward pass and loss."""
-        return nullcontext()
+        return _AS_IT_IS
 
     def backward(self, loss: Tensor, scale: float = 1.0) -> None:
         """Add the gradients of ``scale`` times the scalar ``loss`` (scaled further, in fp16)."""
-        # As torch.autograd.backward does, but without its look at the seed, which takes longer than a small layer.
-        seed = torch.full_like(loss, scale, requires_grad=False)
-        _engine_run_backward((loss,), (seed,), False, False, (), allow_unreachable=True, accumulate_grad=True)
+        kind = scale, loss.dtype, loss.device
+        if kind != self._seed[0]:
+            self._seed = kind, torch.full_like(loss, scale, requires_grad=False)
+        # As torch.autograd.backward does, but without its look at the seed, which takes longer than a small layer. On a CPU
+        # the pass runs in this thread, and the engine needs not be told the context for another.
+        run = _ENGINE.run_backward if loss.device.type == "cpu" else _engine_run_backward
+        run((loss,), (self._seed[1],), False, False, (), allow_unreachable=True, accumulate_grad=True)
 
     def unscale(self, optimizer: torch.optim.Optimizer) -> None:
         """Bring gradients to their true size; once per optimizer step, before they are clipped."""

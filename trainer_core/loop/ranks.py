@@ -15,6 +15,7 @@ from torch.distributed.distributed_c10d import Store
 from torch.nn.modules.batchnorm import _NormBase
 
 from trainer_core.data.samples import Indices
+from trainer_core.loop.flat_gradients import build_gradients
 from trainer_core.loop.gradients import Gradients
 from trainer_core.loop.recovery.restart import UnusedParameters
 from trainer_core.loop.strategies.synced_norm import sync_batch_norms
@@ -22,10 +23,11 @@ from trainer_core.loop.vote import Vote
 
 T = TypeVar("T")
 
+_ALONE = nullcontext()
 _TIMEOUT = timedelta(minutes=30)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Totals:
     """Of some samples: sum of losses and number (or total weight) of targets, on the device."""
 
@@ -76,7 +78,7 @@ class Ranks:
     def adopt(self, optimizer: torch.optim.Optimizer) -> Gradients:
         """The gradients of all parameters of ``optimizer``, which has no state yet; what it steps from here on is what
         this rank holds of each."""
-        return Gradients(parameter for group in optimizer.param_groups for parameter in group["params"])
+        return build_gradients(_parameters_of(optimizer))
 
     def wrap(self, network: nn.Module, uses_all: Callable[[], bool]) -> nn.Module:
         """The network to call: ``network``, with gradients averaged over ranks in the backward pass. ``uses_all`` tries out
@@ -86,7 +88,7 @@ class Ranks:
     def passing(self, network: nn.Module, last: bool) -> AbstractContextManager[Any]:
         """The context of a micro-batch. Gradients stay on this rank until the ``last`` of a step; after it they are the
         mean over ranks. Raises Restart for a parameter that was not expected to be without one."""
-        return nullcontext()
+        return _ALONE
 
     def total(self, totals: Totals, stop: bool) -> tuple[Totals, bool]:
         """``totals`` summed over all ranks, and whether any of them was asked to ``stop``."""
@@ -188,6 +190,10 @@ class Group(Ranks):
         if self._synced:
             sync_batch_norms(model, self.device)
 
+    def adopt(self, optimizer: torch.optim.Optimizer) -> Gradients:
+        # DistributedDataParallel lets them be views of what it exchanges.
+        return Gradients(_parameters_of(optimizer))
+
     def wrap(self, network: nn.Module, uses_all: Callable[[], bool]) -> nn.Module:
         # To search for unused parameters cost a seventh to a third of a step (two processes on CPUs: 27 instead of 23 ms,
         # 3.4 instead of 2.1). Without it a parameter that gets no gradient leaves the other ranks waiting for it.
@@ -207,7 +213,7 @@ class Group(Ranks):
         assert isinstance(network, nn.parallel.DistributedDataParallel)
         if not last:
             return network.no_sync()
-        return nullcontext() if self._searches else expecting_gradients(network)
+        return _ALONE if self._searches else expecting_gradients(network)
 
     def total(self, totals: Totals, stop: bool) -> tuple[Totals, bool]:
         together = torch.stack(
@@ -245,6 +251,10 @@ class Group(Ranks):
 
     def close(self) -> None:
         dist.destroy_process_group()
+
+
+def _parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def buffers_read_in_training(network: nn.Module) -> list[Tensor]:

@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,8 +23,7 @@ from trainer_core.monitors.watch import Watch
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Taken:
+class Taken(NamedTuple):
     """An optimizer step just taken. Loss and norm are still on the device."""
 
     totals: Totals

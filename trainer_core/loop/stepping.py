@@ -21,10 +21,6 @@ class _Group:
     parameters: list[Tensor]
     state: dict[str, list[Tensor]]
 
-    def gradients(self) -> list[Tensor]:
-        """Those there are."""
-        return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-
 
 _Kernel = Callable[[_Group, list[Tensor]], None]
 
@@ -40,6 +36,9 @@ class DirectStep:
         self._kernel = kernel
         self._state: object = None
         self._groups: list[_Group] = []
+        self._counts: list[Tensor] = []
+        # What is added to the counts: a number would be made a tensor for each of them.
+        self._ones: list[Tensor] = []
 
     def __call__(self) -> None:
         """Take one step."""
@@ -51,28 +50,37 @@ class DirectStep:
         if hasattr(self._optimizer, "found_inf"):
             self._own_step()
             return
-        gradients = [group.gradients() for group in self._groups]
-        if any(len(found) != len(group.parameters) for found, group in zip(gradients, self._groups, strict=True)):
-            self._own_step()
-            return
-        with torch.no_grad():
+        gradients: list[list[Tensor]] = []
+        for group in self._groups:
+            found = [parameter.grad for parameter in group.parameters if parameter.grad is not None]
+            if len(found) != len(group.parameters):
+                self._own_step()
+                return
+            gradients.append(found)
+        # As torch.no_grad() does, which takes four calls of Python for it.
+        recording = torch.is_grad_enabled()
+        torch._C._set_grad_enabled(False)
+        try:
+            if self._counts:
+                torch._foreach_add_(self._counts, self._ones)
             for group, found in zip(self._groups, gradients, strict=True):
                 self._kernel(group, found)
+        finally:
+            torch._C._set_grad_enabled(recording)
 
     def _look_up(self) -> None:
         """Note where parameters and their state are, once every parameter has one."""
         self._groups = [_group(self._optimizer, options) for options in self._optimizer.param_groups]
         if all(len(tensors) == len(group.parameters) for group in self._groups for tensors in group.state.values()):
             self._state = self._optimizer.state
+            self._counts = [count for group in self._groups for count in group.state.get("step", [])]
+            self._ones = [torch.ones_like(self._counts[0])] * len(self._counts) if self._counts else []
 
 
 def _group(optimizer: Optimizer, options: dict[str, Any]) -> _Group:
     names = _state_names(optimizer, options)
     known = [optimizer.state.get(parameter, {}) for parameter in options["params"]]
     state = {name: [entry[name] for entry in known if entry.get(name) is not None] for name in names}
-    if "step" in state:
-        # What is added to the counts: a number would be made a tensor for each of them.
-        state["one"] = [torch.ones_like(state["step"][0])] * len(state["step"]) if state["step"] else []
     return _Group(options, options["params"], state)
 
 
@@ -84,7 +92,6 @@ def _state_names(optimizer: Optimizer, options: dict[str, Any]) -> list[str]:
 
 def _step_adam(group: _Group, gradients: list[Tensor]) -> None:
     options, state = group.options, group.state
-    torch._foreach_add_(state["step"], state["one"])
     kernel = torch._fused_adamw_ if options["decoupled_weight_decay"] else torch._fused_adam_
     kernel(
         group.parameters,

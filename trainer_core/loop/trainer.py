@@ -166,8 +166,8 @@ class Trainer:
         set_learning_rate(self.optimizer, learning_rate)
         self.moment.take()
         totals, stop = self.memory.attempt(lambda: self.accumulate(batch))
-        self.precision.unscale(self.optimizer)
         self.gradients.make_mean(batch.samples, totals.count)
+        self.precision.unscale(self.optimizer)
         norm = self.clipping.clip(self.gradients)
         if not admits(totals.loss_sum, norm):
             return None, stop

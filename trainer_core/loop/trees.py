@@ -12,9 +12,10 @@ from trainer_core.failure import Failure
 
 def call(network: nn.Module, inputs: Any) -> Any:
     """The output of ``network``: a dict of inputs is passed by name, a tuple by position."""
-    if isinstance(inputs, Mapping):
-        return network(**inputs)
-    return network(*inputs) if isinstance(inputs, tuple | list) else network(inputs)
+    if isinstance(inputs, tuple | list):
+        return network(*inputs)
+    # The test for a mapping is the slow one.
+    return network(**inputs) if not isinstance(inputs, Tensor) and isinstance(inputs, Mapping) else network(inputs)
 
 
 def map_tensors(function: Any, tree: Any) -> Any:
@@ -62,7 +63,7 @@ def shapes(tree: Any) -> str:
 def count_samples(tree: Any) -> int:
     """Samples in ``tree``: the length of the first axis of its first tensor."""
     if isinstance(tree, Tensor):
-        return len(tree) if tree.ndim else 1
+        return tree.shape[0] if tree.ndim else 1
     items = (
         list(tree.values() if isinstance(tree, Mapping) else tree) if isinstance(tree, Mapping | list | tuple) else []
     )

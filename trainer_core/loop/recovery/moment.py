@@ -39,7 +39,7 @@ class KeptMoment(Moment):
     def take(self) -> None:
         """Keep what is now, without a sync."""
         self._others.take()
-        self._torch = torch.get_rng_state()
+        self._torch = torch.default_generator.get_state()
         if self._device.type == "cuda":
             self._cuda = torch.cuda.get_rng_state(self._device)
         self._buffers.take()
@@ -116,17 +116,21 @@ class _Waiting:
 
 def mark(figures: Figures, last: dict[str, Any]) -> dict[str, Any]:
     """What ``undo`` makes of ``figures`` again. Sums are copied where they are, unless they are those of the ``last`` mark."""
-    return {name: _marked(value, last.get(name)) for name, value in vars(figures).items()}
-
-
-def _marked(value: Any, last: Any) -> Any:
-    # Not isinstance: torch's own check is a call of Python for everything that is no tensor.
-    if type(value) is Tensor:
-        same = type(last) is _Sum and last.tensor is value and last.version == value._version
-        return last if same else _Sum(value, value._version, value.clone())
-    if isinstance(value, Figures):
-        return mark(value, last or {})
-    return _Waiting(value, len(value)) if type(value) is list else value
+    marks: dict[str, Any] = {}
+    for name, value in vars(figures).items():
+        # Not isinstance: torch's own check is a call of Python for everything that is no tensor.
+        kind = type(value)
+        if kind is Tensor:
+            before = last.get(name)
+            same = type(before) is _Sum and before.tensor is value and before.version == value._version
+            marks[name] = before if same else _Sum(value, value._version, value.clone())
+        elif kind is list:
+            marks[name] = _Waiting(value, len(value))
+        elif isinstance(value, Figures):
+            marks[name] = mark(value, last.get(name, {}))
+        else:
+            marks[name] = value
+    return marks
 
 
 def undo(figures: Figures, marks: dict[str, Any]) -> None:
