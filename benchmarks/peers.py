@@ -1,4 +1,5 @@
-"""The same training by the training loops of others, as their documents show it: their logs, bars and checkpoints are off.
+"""The same training by the training loops of others, as their documents show it: ``bare``, with logs, bars, clipping and
+checkpoints off, or with these on, as a training is run that somebody wants to follow and to keep.
 
 Each function takes the model and two data sets of (x, y), and returns (seconds, validation accuracy).
 """
@@ -17,8 +18,8 @@ EPOCHS, BATCH, EVALUATION_BATCH, RATE = 3, 64, 1024, 1e-3
 Trained = tuple[float, float]
 
 
-def train_with_lightning(model: nn.Module, train: TensorDataset, held_out: TensorDataset) -> Trained:
-    """PyTorch Lightning."""
+def train_with_lightning(model: nn.Module, train: TensorDataset, held_out: TensorDataset, bare: bool) -> Trained:
+    """PyTorch Lightning; not ``bare``: its own bar, logger and checkpoints, and the loss logged as in its first example."""
     import pytorch_lightning as lightning
 
     class Module(lightning.LightningModule):
@@ -29,7 +30,10 @@ def train_with_lightning(model: nn.Module, train: TensorDataset, held_out: Tenso
 
         def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
             x, y = batch
-            return functional.cross_entropy(self.model(x), y)
+            loss = functional.cross_entropy(self.model(x), y)
+            if not bare:
+                self.log("train_loss", loss)
+            return loss
 
         def on_validation_epoch_start(self) -> None:
             self.hits = 0
@@ -42,22 +46,22 @@ def train_with_lightning(model: nn.Module, train: TensorDataset, held_out: Tenso
             return torch.optim.AdamW(self.parameters(), lr=RATE)
 
     module = Module()
-    trainer = lightning.Trainer(
-        max_epochs=EPOCHS,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-    began = time.perf_counter()
-    trainer.fit(module, DataLoader(train, BATCH, shuffle=True), DataLoader(held_out, EVALUATION_BATCH))
-    return time.perf_counter() - began, module.hits / len(held_out)
+    off = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = lightning.Trainer(
+            max_epochs=EPOCHS,
+            accelerator="cpu",
+            num_sanity_val_steps=0,
+            default_root_dir=folder,
+            **(off if bare else {"gradient_clip_val": 1.0}),
+        )
+        began = time.perf_counter()
+        trainer.fit(module, DataLoader(train, BATCH, shuffle=True), DataLoader(held_out, EVALUATION_BATCH))
+        return time.perf_counter() - began, module.hits / len(held_out)
 
 
-def train_with_transformers(model: nn.Module, train: TensorDataset, held_out: TensorDataset) -> Trained:
-    """The Trainer of transformers."""
+def train_with_transformers(model: nn.Module, train: TensorDataset, held_out: TensorDataset, bare: bool) -> Trained:
+    """The Trainer of transformers; not ``bare``: its own clipping, bar and log, and a checkpoint an epoch."""
     from transformers import Trainer, TrainingArguments
 
     class Model(nn.Module):
@@ -89,12 +93,12 @@ def train_with_transformers(model: nn.Module, train: TensorDataset, held_out: Te
             learning_rate=RATE,
             weight_decay=0.01,
             lr_scheduler_type="constant",
-            max_grad_norm=0.0,
+            max_grad_norm=0.0 if bare else 1.0,
             eval_strategy="epoch",
-            save_strategy="no",
-            logging_strategy="no",
+            save_strategy="no" if bare else "epoch",
+            logging_strategy="no" if bare else "steps",
             report_to=[],
-            disable_tqdm=True,
+            disable_tqdm=bare,
             remove_unused_columns=False,
             use_cpu=True,
             seed=0,
@@ -112,8 +116,9 @@ def train_with_transformers(model: nn.Module, train: TensorDataset, held_out: Te
         return seconds, trainer.evaluate()["eval_accuracy"]
 
 
-def train_with_accelerate(model: nn.Module, train: TensorDataset, held_out: TensorDataset) -> Trained:
-    """A hand-written loop over what Accelerate prepares."""
+def train_with_accelerate(model: nn.Module, train: TensorDataset, held_out: TensorDataset, bare: bool) -> Trained:
+    """A hand-written loop over what Accelerate prepares; not ``bare``: with clipping, and its state saved every epoch. A bar
+    and a log it leaves to others."""
     from accelerate import Accelerator
 
     accelerator = Accelerator(cpu=True)
@@ -121,17 +126,22 @@ def train_with_accelerate(model: nn.Module, train: TensorDataset, held_out: Tens
     loaders = DataLoader(train, BATCH, shuffle=True), DataLoader(held_out, EVALUATION_BATCH)
     model, optimizer, batches, evaluation_batches = accelerator.prepare(model, optimizer, *loaders)
     hits = 0
-    began = time.perf_counter()
-    for _ in range(EPOCHS):
-        model.train()
-        for x, y in batches:
-            optimizer.zero_grad()
-            accelerator.backward(functional.cross_entropy(model(x), y))
-            optimizer.step()
-        model.eval()
-        with torch.no_grad():
-            hits = sum(int((model(x).argmax(1) == y).sum()) for x, y in evaluation_batches)
-    return time.perf_counter() - began, hits / len(held_out)
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        for epoch in range(EPOCHS):
+            model.train()
+            for x, y in batches:
+                optimizer.zero_grad()
+                accelerator.backward(functional.cross_entropy(model(x), y))
+                if not bare:
+                    accelerator.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+            model.eval()
+            with torch.no_grad():
+                hits = sum(int((model(x).argmax(1) == y).sum()) for x, y in evaluation_batches)
+            if not bare:
+                accelerator.save_state(f"{folder}/{epoch}")
+        return time.perf_counter() - began, hits / len(held_out)
 
 
 # By the distribution that has to be there.

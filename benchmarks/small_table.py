@@ -27,7 +27,10 @@ from benchmarks.report import ROOT, machine, put, train_with_us
 ROUNDS, EPOCHS, BATCH, ROWS = 5, 3, 64, 50_000
 BY_HAND = ("hand-written, DataLoader", "hand-written, indexed memory, fused AdamW")
 INDEXED, OURS = BY_HAND[1], "pytorch-trainer"
-LOOPS = (*BY_HAND, OURS, "accelerate", "transformers", "pytorch-lightning")
+PEERS = ("accelerate", "transformers", "pytorch-lightning")
+# With what ours has on, as far as they have it: clipping, a log, a bar, checkpoints.
+FOLLOWED = ", followed and kept"
+LOOPS = (*BY_HAND, OURS, *PEERS, *(peer + FOLLOWED for peer in PEERS))
 MODEL = """
 from torch import nn
 
@@ -99,10 +102,10 @@ def by_us(folder: Path) -> tuple[float, float]:
 
 def by_peer(name: str, folder: Path) -> tuple[float, float]:
     """(seconds, validation accuracy) of another's training loop."""
-    from benchmarks.peers import PEERS
+    from benchmarks import peers
 
-    model, train, held_out = material(folder)
-    return PEERS[name](model, train, held_out)
+    peer, followed, _ = name.partition(FOLLOWED)
+    return peers.PEERS[peer](*material(folder), bare=not followed)
 
 
 def run(loop: str, folder: Path) -> tuple[float, float]:
@@ -115,7 +118,7 @@ def run(loop: str, folder: Path) -> tuple[float, float]:
 
 def installed(loop: str) -> bool:
     """Whether ``loop`` can be run here."""
-    return loop in (*BY_HAND, OURS) or bool(list(metadata.distributions(name=loop)))
+    return loop in (*BY_HAND, OURS) or bool(list(metadata.distributions(name=loop.removesuffix(FOLLOWED))))
 
 
 def measure(loops: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
@@ -136,7 +139,7 @@ def measure(loops: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
 
 def table(found: dict[str, list[tuple[float, float]]]) -> str:
     """The report, with machine and versions. A ratio is the median over the rounds of two neighbours in one round."""
-    peers = [loop for loop in LOOPS if loop not in (*BY_HAND, OURS) and loop in found]
+    peers = [peer for peer in PEERS if peer in found]
     versions = [f"{loop} {metadata.version(loop)}" for loop in peers]
     lines = [
         machine(ROUNDS, *versions),
