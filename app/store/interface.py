@@ -243,9 +243,16 @@ class Store(Protocol):
         """
 
     def say(
-        self, job_id: str, data: EventData, *, state: JobState | None = None, reason: tuple[str, str] | None = None
+        self,
+        job_id: str,
+        data: EventData,
+        *,
+        state: JobState | None = None,
+        from_state: JobState | None = None,
+        reason: tuple[str, str] | None = None,
     ) -> Event:
-        """Store an event of the service and, in the same transaction, a transition. Raises IllegalTransition."""
+        """Store an event of the service and, in the same transaction, a transition, from ``from_state`` alone where that is
+        named. Raises IllegalTransition."""
 
     def resting(self) -> Sequence[JobRow]:
         """Queued jobs that were given a rest (``rests_until``, over or not) and have not been claimed since."""

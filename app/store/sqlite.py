@@ -162,16 +162,23 @@ class SqliteStore:
             return events
 
     def say(
-        self, job_id: str, data: EventData, *, state: JobState | None = None, reason: tuple[str, str] | None = None
+        self,
+        job_id: str,
+        data: EventData,
+        *,
+        state: JobState | None = None,
+        from_state: JobState | None = None,
+        reason: tuple[str, str] | None = None,
     ) -> Event:
-        """Store an event of the service and, in the same transaction, a transition. Raises IllegalTransition.
+        """Store an event of the service and, in the same transaction, a transition, from ``from_state`` alone where that
+        is named. Raises IllegalTransition.
 
         A settled job takes no more events, and settling is left to ``settle``, which has the payload.
         """
         assert state not in TERMINAL
         with self._database.writing() as connection:
             row = _known(connection, job_id)
-            if row.state in TERMINAL:
+            if row.state in TERMINAL or row.state != (from_state or row.state):
                 raise IllegalTransition(row, state or row.state)
             if state is not None and not _change(connection, "move", state, job_id=job_id, **_reason(reason)):
                 raise IllegalTransition(row, state)

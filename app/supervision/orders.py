@@ -48,7 +48,8 @@ def write_down(store: Store, row: JobRow, order: Order, why: str = "A client ask
     try:
         if at_once:
             paused = JobPaused(from_checkpoint=history_of(events_of(store, row.job_id)).checkpoint)
-            store.say(row.job_id, paused, state=wanted, reason=(order.reason, why))
+            # It may have been claimed, and asked to pause by another client: its worker has not saved then.
+            store.say(row.job_id, paused, state=wanted, from_state="queued", reason=(order.reason, why))
         else:
             store.say(row.job_id, order.event(reason=why), state=wanted, reason=(order.reason, why))
     except IllegalTransition:

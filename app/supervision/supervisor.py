@@ -128,8 +128,9 @@ class Supervisor:
         if row.state != "paused":
             raise IllegalTransition(row, "queued")
         resumed = JobResumed(reason="A client asked for it.")
-        with suppress(IllegalTransition):  # Another client was quicker, with this or with a cancel.
-            await self._thread(partial(self._store.say, job_id, resumed, state="queued"))
+        # Another client was quicker, with this or with a cancel, and the job may be running by now.
+        with suppress(IllegalTransition):
+            await self._thread(partial(self._store.say, job_id, resumed, state="queued", from_state="paused"))
         self._followers.notify(job_id)
         self.wake()
 

@@ -2,13 +2,16 @@
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from app.store.interface import IllegalTransition
-from app.supervision.orders import CANCEL, PAUSE, STOP, Order
-from tests.app.scene import Scene, in_a_loop, request
+from app.store.sqlite import SqliteStore
+from app.supervision.orders import CANCEL, PAUSE, STOP, Order, write_down
+from schemas.events import JobResumed
+from tests.app.scene import Scene, in_a_loop, new_job, request
 from tests.app.supervision.test_supervisor import DEAF, WHOLE, assert_nothing_is_left
 
 # As the engines do it: saves when asked to stop, says why it stopped, and goes on from there.
@@ -51,6 +54,41 @@ async def test_a_paused_job_frees_its_device_and_goes_on_where_it_was(tmp_path: 
         assert [types.count(f"job.{kind}") for kind in ("pausing", "paused", "resumed")] == [1, 1, 1]
         assert [point["epoch"] for point in row.payload["learningCurve"]] == [1, 2]
         assert [(each["number"], each.get("ended")) for each in row.payload["attempts"]] == [(1, "paused"), (2, None)]
+
+
+@in_a_loop
+async def test_a_resume_that_comes_when_the_job_runs_again_puts_nothing_back(tmp_path: Path):
+    """Two clients resume it: the second one has seen it paused, and is held up until it is claimed."""
+    go = threading.Event()
+    async with Scene(tmp_path) as scene:
+        job_id = scene.submit(OBEYS)
+        await scene.said(job_id, "epoch.completed", times=2)
+        await scene.supervisor.give(job_id, PAUSE)
+        await scene.said(job_id, "job.paused")
+        late = asyncio.create_task(scene.supervisor.resume(job_id))
+        await asyncio.sleep(0)
+        # It has asked for the job's state; behind that every thread of the supervisor is busy.
+        busy = [scene.supervisor._executor.submit(go.wait) for _ in range(8)]
+        while not all(each.running() for each in busy):
+            await asyncio.sleep(0)
+        scene.store.say(job_id, JobResumed(reason="asked"), state="queued")
+        assert scene.store.claim(job_id, ("cpu",)) is not None
+        go.set()
+        await late
+        assert scene.row(job_id).state == "preparing"
+        assert [event.type for event in scene.events(job_id)].count("job.resumed") == 1
+
+
+def test_a_pause_of_a_queued_job_that_has_been_claimed_meanwhile_waits_for_its_worker(tmp_path: Path):
+    store = SqliteStore(tmp_path / "jobs.db")
+    queued, _ = store.accept(new_job())
+    assert store.claim(queued.job_id, ("cpu",)) is not None
+    store.say(queued.job_id, PAUSE.event(reason="asked"), state="pausing")
+    assert not write_down(store, queued, PAUSE)
+    row = store.get(queued.job_id)
+    store.close()
+    assert row is not None
+    assert row.state == "pausing"
 
 
 @in_a_loop
