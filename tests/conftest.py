@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from app.supervision.nursery import NURSERY_COMMAND, Nursery
 from tests.tiers import LARGE
@@ -17,6 +18,9 @@ from tests.torture_record import TortureRecord
 
 _RECORD = Path(__file__).parents[1] / ".torture" / "passed.jsonl"
 _LARGE_SECONDS = 6 * 3600
+# How long an example takes, or the making of one, says something of the machine and its other tasks alone.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 _figures: list[tuple[str, dict[str, Any]]] = []
 
 

@@ -12,7 +12,8 @@ from itertools import pairwise
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
-_CLOCKS = frozenset({"monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"})
+# The last one is that of the module ``time``, or of an event loop.
+_CLOCKS = frozenset({"monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "time"})
 _BELOW, _ABOVE = (ast.Lt, ast.LtE), (ast.Gt, ast.GtE)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import wraps
 from itertools import count
@@ -22,6 +22,9 @@ from schemas.events import Event, EventData, WorkerLine
 
 TIME = "2026-01-02T03:04:05.678Z"
 STAND_IN = [sys.executable, "-S", str(Path(__file__).with_name("stand_in.py"))]
+# Is asked to stop when it listens, and not before: a warden holds back what comes earlier.
+PATIENT = ["env", "--block-signal=TERM", *STAND_IN]
+LISTENS = "signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})"
 WARDED = [sys.executable, str(Path(__file__).with_name("warded_stand_in.py"))]
 _numbers = count(1)
 
@@ -71,13 +74,13 @@ def line(data: EventData) -> WorkerLine:
 class Scene:
     """A home with a store, and a supervisor whose workers are stand-ins. Used with ``async with``."""
 
-    def __init__(self, home: Path, **settings: Any) -> None:
+    def __init__(self, home: Path, command: Sequence[str] = STAND_IN, **settings: Any) -> None:
         self.settings = Settings(
             home=home, workspace=home, **{"cancel_grace_seconds": 10.0, "retry_rest_seconds": 0.0, **settings}
         )
         self.store = SqliteStore(self.settings.database)
         self.followers = Followers()
-        self.supervisor = Supervisor(self.settings, self.store, self.followers, STAND_IN)
+        self.supervisor = Supervisor(self.settings, self.store, self.followers, command)
 
     async def __aenter__(self) -> "Scene":
         await self.supervisor.start()
@@ -114,7 +117,7 @@ class Scene:
     async def until(self, job_id: str, holds: Callable[[JobRow], bool]) -> JobRow:
         """The job as soon as it is so."""
         with self.followers.follow(job_id) as follower:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not holds(row := self.row(job_id)):
                     await follower.wait(None)
                 return row

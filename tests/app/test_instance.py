@@ -176,8 +176,16 @@ def test_what_a_killed_service_was_just_starting_keeps_the_home_for_a_moment_onl
     # The announcement of a service that is no more.
     ended = subprocess.Popen([sys.executable, "-S", "-c", ""])
     ended.wait()
-    (tmp_path / "service.json").write_text(json.dumps({"url": "http://127.0.0.1:1", "pid": ended.pid}))
-    letting_go = threading.Timer(0.1, os.close, [lock])
+    note = json.dumps({"url": "http://127.0.0.1:1", "pid": ended.pid})
+    os.mkfifo(tmp_path / "service.json")
+
+    def let_go() -> None:
+        # Opened when somebody looks who has the lock; read to its end when nobody has it any more.
+        with (tmp_path / "service.json").open("w") as file:
+            os.close(lock)
+            file.write(note)
+
+    letting_go = threading.Thread(target=let_go)
     letting_go.start()
     with Instance(tmp_path), pytest.raises(AlreadyRunning), Instance(tmp_path):
         pass

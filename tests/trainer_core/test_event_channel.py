@@ -4,6 +4,7 @@ import json
 import resource
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,23 +13,27 @@ from schemas.events import Log, RunFinalizing
 from trainer_core.channel import LOG_LINES, FileChannel
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[None]:
-    """No file of this process grows beyond 400 bytes (a disk that is full answers with another number, at the same place)."""
+    """No file of this process grows beyond 400 bytes (a disk that is full answers with another number, at the same place).
+    For as short as can be: what pytest writes of the test may go to a file, too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (400, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_line_that_does_not_fit_leaves_no_part_of_itself(tmp_path: Path, small_files):
+def test_a_line_that_does_not_fit_leaves_no_part_of_itself(tmp_path: Path):
     channel = FileChannel(tmp_path / "events.jsonl")
-    channel.warn("short", "fits")
-    with pytest.raises(OSError, match="too large"):
-        channel.warn("long", "x" * 400)
-    channel.warn("short", "fits")
+    with small_files():
+        channel.warn("short", "fits")
+        with pytest.raises(OSError, match="too large"):
+            channel.warn("long", "x" * 400)
+        channel.warn("short", "fits")
     codes = [json.loads(line)["data"]["code"] for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert codes == ["short", "short"]
 

@@ -177,7 +177,7 @@ def test_every_fix_of_a_wrong_argument_leaves_fewer_errors(gate: Gate, key: str,
 COMBINED = [change for change in WRONG if change[0] != "modelPath"]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.lists(st.sampled_from(COMBINED), min_size=2, max_size=4))
 def test_a_fix_does_not_depend_on_what_else_is_wrong(gate: Gate, changes: list[tuple[Any, ...]]) -> None:
     document: Any = REQUEST

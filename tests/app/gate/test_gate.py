@@ -570,7 +570,7 @@ PLACES = """
 """
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(PLACES.split()), WRONG_VALUES)
 def test_no_value_anywhere_breaks_the_gate_and_every_fix_fixes_its_place(gate: Gate, place: str, value: Any):
     document = changed(*place.split("/"), value)

@@ -67,14 +67,14 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(JSON)
 def test_every_json_value_is_read_as_it_is(value: object):
     for ascii_only in (True, False):
         assert read_json(json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")) == value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=60) | st.text('{}[]":,\\ud8fNaI-+.e019 ', max_size=40).map(str.encode))
 def test_no_bytes_raise_anything_else(body: bytes):
     with suppress(MalformedJson):

@@ -195,6 +195,7 @@ async def test_a_cancel_is_carried_on_by_the_next_service(tmp_path: Path, ordere
         assert marked(f"PYTORCH_TRAINER_ATTEMPT={scene.attempt(job_id)}") == []
 
 
+@pytest.mark.alone
 @in_a_loop
 async def test_the_limit_of_an_adopted_worker_counts_from_its_start(tmp_path: Path):
     limit = 1.0

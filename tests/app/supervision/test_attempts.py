@@ -15,7 +15,7 @@ from app.supervision.silence import Silence
 from app.supervision.verdict import training_error
 from schemas.assignment import Outcome
 from schemas.failures import FAILURES, FailureCode
-from tests.app.scene import Scene, in_a_loop, open_gate, request
+from tests.app.scene import LISTENS, PATIENT, Scene, in_a_loop, open_gate, request
 
 # A worker as the engines are: it goes on from what the attempt before it has saved.
 GOES_ON = """
@@ -183,10 +183,11 @@ async def test_the_time_limit_of_a_job_counts_all_its_attempts(tmp_path: Path):
 async def test_a_training_whose_time_is_over_ends_with_what_it_has(tmp_path: Path):
     program = f"""{GOES_ON}
 signal.signal(signal.SIGTERM, lambda *_: (save(1), end("early_stopped"), os._exit(0)))
+{LISTENS}
 epoch(1)
 while True: signal.pause()
 """
-    async with Scene(tmp_path) as scene:
+    async with Scene(tmp_path, PATIENT) as scene:
         job_id = scene.submit(program, request=limits(stopAfterSeconds=0.5, maxSeconds=60))
         row = await scene.settled(job_id)
         assert (row.state, row.payload and row.payload["status"]) == ("early_stopped", "early_stopped")
@@ -207,7 +208,7 @@ if attempt == 1:
 end("succeeded")
 """
     async with Scene(tmp_path) as scene:
-        job_id = scene.submit(program, request=limits(maxSilentSeconds=1.0))
+        job_id = scene.submit(program, request=limits(maxSilentSeconds=2.0))
         row = await scene.settled(job_id)
         assert (row.state, row.attempt) == ("succeeded", 2)
         failed = await scene.said(job_id, "attempt.failed")
@@ -215,6 +216,7 @@ end("succeeded")
         assert "wait_for_what_never_comes" in (scene.attempt(job_id) / "worker.log").read_text()
 
 
+@pytest.mark.alone
 @in_a_loop
 async def test_a_worker_that_computes_is_no_hanging_one_and_an_idle_one_is(tmp_path: Path):
     busy = f"{GOES_ON}\nimport time\nbegin = time.monotonic()\nwhile time.monotonic() < begin + 1.5: pass\nend('succeeded')"

@@ -54,7 +54,7 @@ async def test_a_worker_that_removed_its_folder_is_stopped_nevertheless(tmp_path
         job_id = scene.submit(program)
         await scene.said(job_id, "epoch.completed")
         await scene.open_gate(job_id, "go")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while scene.attempt(job_id).exists():
                 await asyncio.sleep(0)
         await scene.supervisor.cancel(job_id)

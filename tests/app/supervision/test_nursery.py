@@ -33,7 +33,7 @@ async def stand_in(program: str) -> AsyncIterator[Nursery]:
     nursery = Nursery([sys.executable, "-S", "-c", program], answer_seconds=0.2)
     nursery.start()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await nursery.ready.wait()
         yield nursery
     finally:
@@ -59,14 +59,17 @@ async def check_starts_as_a_program(nursery: Nursery, folder: AttemptFolder) -> 
 
 @in_a_loop
 async def test_a_nursery_that_does_not_answer_is_ended_and_keeps_no_lock(tmp_path: Path):
-    async with stand_in(SILENT) as nursery:
+    async def goes() -> str:
+        while nursery.state == "ready":
+            await asyncio.sleep(0)
+        return nursery.state
+
+    async with stand_in(SILENT) as nursery, asyncio.timeout(60):
+        going = asyncio.create_task(goes())
         await check_starts_as_a_program(nursery, attempt(tmp_path))
         # It is started again, and is ready again.
-        async with asyncio.timeout(20):
-            while nursery.state == "ready":
-                await asyncio.sleep(0)
-            assert nursery.state == "warming"
-            await nursery.ready.wait()
+        assert await going == "warming"
+        await nursery.ready.wait()
 
 
 @in_a_loop
@@ -78,7 +81,7 @@ async def test_a_worker_that_the_nursery_refuses_or_dies_of_starts_as_a_program(
 
 @in_a_loop
 async def test_a_nursery_that_may_not_fork_is_not_started_again():
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         nursery = Nursery([sys.executable, "-S", "-c", HEAD + "control.send(b'unfit')"])
         nursery.start()
         while nursery.state != "off":

@@ -11,15 +11,16 @@ import pytest
 
 from app.store.interface import IllegalTransition
 from app.supervision.processes import marked
-from tests.app.scene import Scene, in_a_loop, request
+from tests.app.scene import LISTENS, PATIENT, Scene, in_a_loop, request
 
 WHOLE = "epoch(1); say('run.finalizing', epochsTrained=1, seconds=0.5); end('succeeded')"
-SAVES_WHEN_ASKED = """
+SAVES_WHEN_ASKED = f"""
 def save(*_):
     say('checkpoint.saved', path='/run/last', kind='cancel', epoch=1, step=3, bytes=1, sha256='')
     end(json.loads((folder / 'stop.json').read_text())['reason'].replace('timeout', 'failed'))
     os._exit(0)
 signal.signal(signal.SIGTERM, save)
+{LISTENS}
 epoch(1)
 while True: signal.pause()
 """
@@ -218,7 +219,8 @@ async def test_a_cancel_that_comes_too_late_ends_as_the_run_ended(tmp_path: Path
 @pytest.mark.parametrize("program", [SAVES_WHEN_ASKED, DEAF], ids=["saves", "deaf"])
 @in_a_loop
 async def test_a_job_ends_at_its_limit(tmp_path: Path, program: str):
-    async with Scene(tmp_path, cancel_grace_seconds=0.2) as scene:
+    grace = 60.0 if program == SAVES_WHEN_ASKED else 0.2
+    async with Scene(tmp_path, PATIENT, cancel_grace_seconds=grace) as scene:
         job_id = scene.submit(program, request=request(limits={"maxSeconds": 0.5}))
         row = await scene.settled(job_id)
         assert row.payload is not None

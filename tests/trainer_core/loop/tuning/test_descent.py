@@ -21,18 +21,19 @@ def test_it_is_where_the_slope_is_steepest():
     assert steepest(curve(middle=33), 100).index == 33
 
 
-def test_noise_moves_it_a_little():
-    seed = random.randrange(2**32)
-    found = [steepest(curve(noise=0.1, seed=seed + number), 100).index for number in range(30)]
-    assert all(index is not None and abs(index - 60) <= 15 for index in found), f"seed {seed}: {found}"
+def test_noise_moves_it_a_little(chance: random.Random):
+    """In 99 of 100 curves: it is in all but one of some 3,000, so that of a thousand ten others are never met by chance."""
+    seed = chance.randrange(2**32)
+    found = [steepest(curve(noise=0.1, seed=seed + number), 100).index for number in range(1000)]
+    far = [index for index in found if index is None or abs(index - 60) > 15]
+    assert len(far) <= 10, far
 
 
-def test_noise_alone_falls_nowhere():
-    """Of two hundred curves of noise, one in a hundred may be mistaken."""
-    seed = random.randrange(2**32)
-    generator = np.random.default_rng(seed)
-    curves = (generator.normal(1.0, 0.3, size=100) for _ in range(200))
-    assert sum(steepest(list(losses), 100).index is not None for losses in curves) <= 2, f"seed {seed}"
+def test_noise_alone_falls_nowhere(chance: random.Random):
+    """One curve in a hundred may be mistaken: it is one in 300, so that 40 of 4,000 are never met by chance."""
+    generator = np.random.default_rng(chance.randrange(2**32))
+    curves = (generator.normal(1.0, 0.3, size=100) for _ in range(4000))
+    assert sum(steepest(list(losses), 100).index is not None for losses in curves) <= 40
 
 
 @pytest.mark.parametrize(
