@@ -12,6 +12,10 @@ from pathlib import Path
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _KILL_ROUNDS = 20
 _KILL_MILLISECONDS = 500
+# A process that is being started gets its environment last. Microseconds, but on a machine that is busy, or a dead disk.
+_START_SECONDS = 1.0
+_LOOK_SECONDS = 0.001
+_KERNEL_THREAD = 0x00200000  # PF_KTHREAD of linux/sched.h
 
 
 @dataclass(frozen=True)
@@ -69,16 +73,17 @@ def marked(mark: str) -> list[int]:
 
     A mark is inherited by every descendant, in whatever session, and whoever its parent has become.
     """
-    wanted = mark.encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
-            continue
-        # Ended meanwhile, or of another user, hence not ours.
-        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-            if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
+    others = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+    found = [pid for pid in others if pid != os.getpid() and is_marked(pid, mark)]
     return sorted(found, key=lambda pid: (_started(pid) or 0, pid))
+
+
+def is_marked(pid: int, mark: str) -> bool:
+    """Whether the process was started with ``mark``; of one that is being started, as soon as it says so."""
+    # Ended meanwhile, or of another user, hence not ours.
+    with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+        return mark.encode() in _environment(pid).split(b"\0")
+    return False
 
 
 def descendants(ancestor: int) -> list[int]:
@@ -125,6 +130,21 @@ def processor_seconds(pids: Iterable[int]) -> float:
         if fields is not None:
             ticks += sum(map(int, fields[11:15]))
     return ticks / _TICKS_PER_SECOND
+
+
+def _environment(pid: int) -> bytes:
+    path, patience = Path(f"/proc/{pid}/environ"), time.monotonic() + _START_SECONDS
+    while not (found := path.read_bytes()):
+        if not _is_being_started(pid) or time.monotonic() > patience:
+            return path.read_bytes()
+        time.sleep(_LOOK_SECONDS)
+    return found
+
+
+def _is_being_started(pid: int) -> bool:
+    """Whether it is within execve(2), with the new program's memory, but no environment in that yet."""
+    fields = _fields(pid)
+    return fields is not None and fields[0] not in "ZX" and not int(fields[6]) & _KERNEL_THREAD and fields[48] == "0"
 
 
 def _started(pid: int) -> int | None:
