@@ -41,7 +41,7 @@ class Net(nn.Module):
         self.layers = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Dropout(0.5), nn.Linear(16, 3))
 
     def forward(self, x):
-        if torch.compiler.is_exporting():
+        if {}:
             {}
         return self.layers(x)
 """
@@ -64,8 +64,13 @@ class Watcher(Channel):
             self._stop.requested = True
 
 
-def write(bench: Bench, when_exported: str = "pass") -> None:
-    bench.write_model(MODEL.format(when_exported))
+TRACED = "torch.compiler.is_exporting()"
+# While it is compared with what was written.
+CHECKED = "os.path.exists('runs/run/export/model.pt2.tmp')"
+
+
+def write(bench: Bench, when: str = TRACED, does: str = "pass") -> None:
+    bench.write_model(MODEL.format(when, does))
 
 
 def of(run: Run) -> dict[str, Export]:
@@ -140,7 +145,7 @@ def forward(weights: dict[str, np.ndarray], data: np.ndarray) -> torch.Tensor:
 
 def test_a_process_that_is_killed_costs_its_format_alone(bench: Bench):
     """Of a run that was stopped to be kept. Nothing of a file that was begun is left, and what it had exported before is gone."""
-    write(bench, "os.kill(os.getpid(), signal.SIGKILL)")
+    write(bench, CHECKED, "os.kill(os.getpid(), signal.SIGKILL)")
     stop, folder = Stop(), bench.folder / "jobs" / "run"
     channel = Watcher(stop, EpochStarted, "stopped", folder, epoch=2)
     stale = bench.folder / "runs" / "run" / "export" / "model.pt2"
@@ -167,7 +172,7 @@ def test_a_process_that_is_killed_costs_its_format_alone(bench: Bench):
 )
 def test_an_export_that_does_not_end_is_ended(bench: Bench, code: str, limits: dict):
     """By a cancel, which is too late for the training, or because it says nothing for too long."""
-    write(bench, "signal.pause()")
+    write(bench, TRACED, "signal.pause()")
     stop, folder = Stop(), bench.folder / "jobs" / "run"
     channel = Watcher(stop, ExportProgress, "cancelled", folder, stage="exporting")
     run = bench.train(
