@@ -7,7 +7,7 @@ from pydantic import Field
 
 from schemas.base import Document
 
-ExportFormat = Literal["safetensors", "torch_export"]
+ExportFormat = Literal["safetensors", "torch_export", "onnx"]
 ExportStage = Literal["preparing", "exporting", "writing", "checking"]
 # In the run's folder: where the files lie.
 EXPORT_FOLDER = "export"
@@ -16,16 +16,21 @@ EXPORT_FOLDER = "export"
 @dataclass(frozen=True)
 class ExportEntry:
     """One format: ``file`` is the name of what is written, ``door`` is ``module:function`` in the process that writes it,
-    called with ``(subject, path, say)``; ``title`` is what people call it."""
+    called with ``(subject, path, say)``; ``title`` is what people call it, ``needs`` are the modules that an installation may
+    be without."""
 
     file: str
     door: str
     title: str
+    needs: tuple[str, ...] = ()
 
 
 EXPORTS: dict[ExportFormat, ExportEntry] = {
     "safetensors": ExportEntry("model.safetensors", "trainer_core.export.safetensors_file:write", "safetensors"),
     "torch_export": ExportEntry("model.pt2", "trainer_core.export.torch_export_file:write", "torch.export"),
+    "onnx": ExportEntry(
+        "model.onnx", "trainer_core.export.onnx_file:write", "ONNX", ("onnx", "onnxscript", "onnxruntime")
+    ),
 }
 
 assert set(EXPORTS) == set(get_args(ExportFormat))
@@ -39,7 +44,7 @@ class ExportConfig(Document):
         Field(
             max_length=8,
             description="Files made of the weights that checkpointPath holds. safetensors: the model's state; "
-            "torch_export: a program for torch.export.load (.pt2) that needs no model file, checked against the model. "
-            "One that fails never fails the job.",
+            "torch_export: a program for torch.export.load (.pt2) that needs no model file; onnx: the same for ONNX "
+            "runtimes. Both are checked against the model. One that fails never fails the job.",
         ),
     ] = Field(default_factory=list)

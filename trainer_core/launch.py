@@ -1,6 +1,5 @@
 """The ranks of this machine, one process each, through torch's elastic launcher."""
 
-import ctypes
 import math
 import multiprocessing
 import os
@@ -18,6 +17,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from trainer_core.failure import Failure
+from trainer_core.leaving import die_with
 from trainer_core.loop.ranks import is_lost_peer
 from trainer_core.nodes.meeting import Launch
 from trainer_core.nodes.word import hear, tell
@@ -25,7 +25,6 @@ from trainer_core.stop import Stop
 
 T = TypeVar("T")
 
-_PR_SET_PDEATHSIG = 1
 _RENDEZVOUS_SECONDS = 120
 
 
@@ -158,7 +157,7 @@ def _rank(
     function: Callable[..., T], arguments: tuple[object, ...], flag: Any, failures: SimpleQueue, launcher: int
 ) -> T:
     """One rank, from its first breath: what cannot be said through torch's error file goes through ``failures``."""
-    _die_with(launcher)
+    die_with(launcher)
     stop = SharedStop(flag)
     stop.listen()
     try:
@@ -183,10 +182,3 @@ def _reason(error: Exception) -> BaseException | None:
     failure = Failure("internal", message, detail=traceback.format_exc())
     tell(failure)
     return failure
-
-
-def _die_with(parent: int) -> None:
-    """Let the kernel kill this process when the thread that started it ends (prctl(2), PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)

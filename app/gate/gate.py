@@ -10,8 +10,10 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from app.exports import available
 from app.gate.choices import canonical_names, choice_errors, own_loss_errors
 from app.gate.envelope import unwrap
+from app.gate.export_choices import export_errors
 from app.gate.isolation_choices import isolation_errors
 from app.gate.model_source import ModelSource
 from app.gate.no_effect import no_effect_warnings
@@ -118,7 +120,7 @@ class Gate:
         errors = [error for error in schema_errors(given) if error.pointer not in places]
         errors += [*choice_errors(given), *devices, *isolation_errors(given, self._settings.isolation)]
         errors += notify_errors(given, self._targets, look=depth == "paths")
-        errors += [] if _gpus(self._settings) else gpu_errors(given)
+        errors += [*([] if _gpus(self._settings) else gpu_errors(given)), *export_errors(given, available())]
         errors = [*errors, *(paths.errors if paths else [])]
         if paths and paths.source and paths.source.has_loss and paths.engine == "native":
             errors += own_loss_errors(given)

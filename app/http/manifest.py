@@ -6,6 +6,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any, get_args
 
+from app import exports
 from app.gate.envelope import SKILL
 from app.gate.gate import device_limit
 from app.gate.raw_json import MAX_DEPTH
@@ -117,6 +118,7 @@ def capabilities(settings: Settings) -> dict[str, Any]:
         "exports": [
             {"name": name, "title": entry.title, "file": entry.file, "engines": ["native"]}
             for name, entry in EXPORTS.items()
+            if name in exports.available()
         ],
         "precisions": list(get_args(Precision)),
         "failureCodes": {code: entry.next_move for code, entry in FAILURES.items()},

@@ -25,7 +25,7 @@ class ExportProcess:
                 told.seek(0)
                 # -P: no file of the user's may stand in for a module of this process.
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "trainer_core.export.main", str(speaking)],
+                    [sys.executable, "-P", "-m", "trainer_core.export.main", str(speaking), str(os.getpid())],
                     stdin=told,
                     cwd=work.assignment.attempt_folder,
                     env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},

@@ -1,4 +1,4 @@
-"""The process that exports: ``python -m trainer_core.export.main PIPE``, with its work on standard input.
+"""The process that exports: ``python -m trainer_core.export.main PIPE WORKER``, with its work on standard input.
 
 One of its own because what it runs, torch's tracer and the model's code in it, may hang, crash, or take the process with it,
 and a training that has ended well must not pay for it. It sees no GPU, and one line for each word that it has to say goes
@@ -18,11 +18,12 @@ from trainer_core.export.making import make
 from trainer_core.export.messages import Word, Work
 from trainer_core.export.subject import Subject
 from trainer_core.guard.watch import size_of
-from trainer_core.leaving import leave
+from trainer_core.leaving import die_with, leave
 
 
-def main(pipe: int) -> int:
+def main(pipe: int, worker: int) -> int:
     """Make each file that the work on standard input asks for, and say what came of it."""
+    die_with(worker)
     # A stop is for the worker to hear: it ends this process where the export is to end.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     work = Work.model_validate_json(sys.stdin.buffer.readline())
@@ -57,4 +58,4 @@ def _spelt(word: Word) -> bytes:
 
 
 if __name__ == "__main__":
-    leave(main(int(sys.argv[1])))
+    leave(main(int(sys.argv[1]), int(sys.argv[2])))

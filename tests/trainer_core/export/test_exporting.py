@@ -20,6 +20,7 @@ from schemas.events import (
     ExportCompleted,
     ExportProgress,
 )
+from schemas.exporting import EXPORTS
 from schemas.result import Export
 from tests.trainer_core.conftest import Bench, Run
 from trainer_core.channel import Channel
@@ -45,7 +46,7 @@ class Net(nn.Module):
             {}
         return self.layers(x)
 """
-BOTH = {"formats": ["safetensors", "torch_export"]}
+ALL = {"formats": list(EXPORTS)}
 
 
 class Watcher(Channel):
@@ -89,11 +90,11 @@ def test_the_weights_of_the_result_are_exported(bench: Bench):
     assert best.path != trained.of(CheckpointSaved)[-1].path
     weights = trained.weights(Path(best.path).name)
     changes["checkpointConfig"]["resumeFrom"] = str(trained.run_folder)
-    run = bench.train(**changes, exportConfig=BOTH)
+    run = bench.train(**changes, exportConfig=ALL)
     assert run.ending is not None
     assert (run.ending.state, run.of(EpochStarted)) == ("succeeded", [])
     exports, artifacts = of(run), {artifact.path: artifact for artifact in run.ending.artifacts}
-    assert list(exports) == BOTH["formats"]
+    assert list(exports) == ALL["formats"]
     for export in exports.values():
         content = Path(export.path).read_bytes()
         assert (export.status, export.bytes, export.sha256) == (
@@ -103,7 +104,7 @@ def test_the_weights_of_the_result_are_exported(bench: Bench):
         )
         assert artifacts[export.path].sha256 == export.sha256
     folder = run.run_folder / "export"
-    assert sorted(path.name for path in folder.iterdir()) == ["model.pt2", "model.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == ["model.onnx", "model.pt2", "model.safetensors"]
 
     with safe_open(folder / "model.safetensors", "pt") as file:
         assert file.metadata() == {"format": "pt", "class": "Net", "jobId": "first", "epoch": "1", "step": "5"}
@@ -112,6 +113,7 @@ def test_the_weights_of_the_result_are_exported(bench: Bench):
     assert set(program.state_dict) == set(weights)
     data = np.load(bench.folder / "val.npz")["x"]
     assert exports["torch_export"].dynamic_batch
+    assert exports["onnx"].dynamic_batch
     wanted = forward(weights, data)
     assert torch.allclose(program.module()(torch.from_numpy(data)), wanted, atol=1e-4)
     # A model is handed on, and its data are not.
@@ -119,7 +121,7 @@ def test_the_weights_of_the_result_are_exported(bench: Bench):
     run_example(bench.folder, exports)
     stages = [(said.format, said.stage) for said in run.of(ExportProgress)]
     assert list(dict.fromkeys(stages))[-4:] == [
-        ("torch_export", stage) for stage in ("preparing", "exporting", "writing", "checking")
+        ("onnx", stage) for stage in ("preparing", "exporting", "writing", "checking")
     ]
 
 
@@ -190,6 +192,6 @@ def test_an_export_that_does_not_end_is_ended(bench: Bench, code: str, limits: d
 def test_what_is_not_kept_is_not_exported(bench: Bench):
     stop, folder = Stop(), bench.folder / "jobs" / "run"
     channel = Watcher(stop, EpochStarted, "cancelled", folder, epoch=2)
-    run = bench.train(channel=channel, stop=stop, exportConfig=BOTH)
+    run = bench.train(channel=channel, stop=stop, exportConfig=ALL)
     assert run.ending is not None
     assert (run.ending.state, run.of(ExportCompleted)) == ("stopped", [])

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from schemas.assignment import Assignment
-from schemas.exporting import EXPORT_FOLDER
+from schemas.exporting import EXPORT_FOLDER, ExportFormat
 from schemas.result import Export
 from tests.trainer_core.conftest import Bench
 from trainer_core.export.agreement import require_agreement
@@ -39,31 +39,36 @@ class Net(nn.Module):
 """
 
 
-def made(bench: Bench, forward: str) -> Export:
+def made(bench: Bench, forward: str, format: ExportFormat) -> Export:
     """The model of a run, exported in this process."""
     bench.write_model(MODEL.format(forward))
     run = bench.train(trainingConfig={"epochs": 1})
     assignment: Assignment = bench.assignment()
     assert run.ending is not None
     checkpoint = Path(run.ending.artifacts[-1].path).parent
-    work = Work(assignment=assignment, checkpoint=str(checkpoint), formats=["torch_export"], threads=1)
+    work = Work(assignment=assignment, checkpoint=str(checkpoint), formats=[format], threads=1)
     (run.run_folder / EXPORT_FOLDER).mkdir()
     samples = torch.from_numpy(np.load(bench.folder / "val.npz")["x"][:8])
-    return make("torch_export", Subject(work, pickle.dumps(samples)), work, lambda _: None)
+    return make(format, Subject(work, pickle.dumps(samples)), work, lambda _: None)
 
 
 def test_a_model_that_fixes_the_number_of_samples_is_exported_for_that_number(bench: Bench):
-    export = made(bench, FIXED)
+    export = made(bench, FIXED, "torch_export")
     assert (export.status, export.dynamic_batch) == ("exported", False)
 
 
 @pytest.mark.parametrize(
-    ("forward", "message"),
-    [(BRANCHES, "line 12 of model.py"), (COUNTS, "does not compute what the model does: its output is off by up to")],
-    ids=["branches", "counts"],
+    ("format", "forward", "message"),
+    [
+        ("torch_export", BRANCHES, "line 12 of model.py"),
+        ("torch_export", COUNTS, "does not compute what the model does: its output is off by up to"),
+        ("onnx", COUNTS, "does not compute what the model does: its output is off by up to"),
+    ],
+    ids=["branches", "counts", "counts in onnx"],
 )
-def test_a_model_that_cannot_be_exported_is_told_why(bench: Bench, forward: str, message: str):
-    export = made(bench, forward)
+@pytest.mark.filterwarnings("ignore::FutureWarning:copyreg")
+def test_a_model_that_cannot_be_exported_is_told_why(bench: Bench, format: ExportFormat, forward: str, message: str):
+    export = made(bench, forward, format)
     assert export.status == "failed"
     assert export.path is None
     assert export.error.code == "export_failed"
