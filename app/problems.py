@@ -49,6 +49,7 @@ PROBLEMS: dict[str, ProblemEntry] = {
     "queue_full": ProblemEntry(429, "The queue is full", True, "retry_unchanged"),
     "internal": ProblemEntry(500, "The service failed", True, "ask_owner"),
     "disk_full": ProblemEntry(503, "The job cannot be stored", True, "ask_owner"),
+    "store_broken": ProblemEntry(503, "The database cannot be used any more", False, "ask_owner"),
     "unavailable": ProblemEntry(503, "Not ready", True, "retry_unchanged"),
 }
 

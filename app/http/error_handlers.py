@@ -13,7 +13,7 @@ from app.gate.patches import pointer
 from app.gate.request_errors import shown
 from app.gate.spellings import closest
 from app.problems import PROBLEMS, Refusal
-from app.store.interface import StoreUnavailable
+from app.store.interface import StoreBroken, StoreUnavailable
 from schemas.problems import NextAction, RequestError
 
 _log = logging.getLogger(__name__)
@@ -33,6 +33,8 @@ async def _refused(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _store_unavailable(_request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, StoreBroken):
+        return Refusal("store_broken", f"{error}").response()
     return Refusal("unavailable", f"{error}", headers={"Retry-After": "5"}).response()
 
 

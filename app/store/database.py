@@ -1,5 +1,6 @@
 """The SQLite file: one connection that writes, and as many as needed that read."""
 
+import os
 import sqlite3
 import threading
 from collections import deque
@@ -8,12 +9,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 
-from app.store.interface import JobRow, Observer, StoreUnavailable, Unobserved
+from app.store.interface import JobRow, Observer, StoreBroken, StoreUnavailable, Unobserved
 from app.store.migrating import migrate
 from schemas.events import Event
 
 _BUSY_SECONDS = 10.0
 _NEXT_MOVE = "Put a copy of it back, move it away to begin with none, or set PT_HOME to another folder."
+_FREE = "Free the disk or the lock, or set PT_HOME to another folder."
+
+
+# The second: names and texts in a damaged file need be no UTF-8.
+_FLAWS = (sqlite3.DatabaseError, UnicodeDecodeError)
 
 
 class Writer(sqlite3.Connection):
@@ -36,10 +42,8 @@ class Database:
         self._lock = threading.Lock()
         self._idle: deque[sqlite3.Connection] = deque()
         self._closed = False
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if path.exists() and not path.is_file():
-            raise StoreUnavailable(f"{path} cannot be used as the database: it is no file. {_NEXT_MOVE}")
-        path.touch(mode=0o600)
+        _make(path)
+        self._file = _identity(path)
         self._writer = sqlite3.connect(
             path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, factory=Writer
         )
@@ -47,12 +51,11 @@ class Database:
             _configure(self._writer)
             self._writer.execute("PRAGMA journal_mode = WAL")
             migrate(self._writer, path)
-        except sqlite3.DatabaseError as error:
+        except _FLAWS as error:
             self._writer.close()
             # Full, locked, not to be written; all else is a file that is no database of ours, or no longer one.
-            passing = isinstance(error, sqlite3.OperationalError)
-            move = "Free the disk or the lock, or set PT_HOME to another folder." if passing else _NEXT_MOVE
-            raise StoreUnavailable(f"{path} cannot be used as the database: {error}. {move}") from error
+            move = _FREE if _passes(error) else _NEXT_MOVE
+            raise StoreUnavailable(f"{path} cannot be used as the database: {_flaw(error)}. {move}") from error
         except StoreUnavailable:
             self._writer.close()
             raise
@@ -61,10 +64,12 @@ class Database:
     def writing(self) -> Iterator[Writer]:
         """One transaction, on disk when the block ends, undone when it raises; one at a time.
 
-        Raises StoreUnavailable when it could not be written (disk full, input/output error).
+        Raises StoreUnavailable when it could not be written (disk full, input/output error), StoreBroken when the file
+        is damaged or not in its place any more.
         """
         began = perf_counter()
-        with self._lock, _translated():
+        with self._lock, self._translated():
+            self._require_in_place()
             self._writer.news = []
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -80,8 +85,9 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """One consistent view of the file, which delays no writer."""
-        with _translated():
+        """One consistent view of the file, which delays no writer. Raises as ``writing``."""
+        with self._translated():
+            self._require_in_place()
             connection = self._reader()
             try:
                 connection.execute("BEGIN")
@@ -108,6 +114,24 @@ class Database:
         connection.execute("PRAGMA query_only = ON")
         return connection
 
+    def _require_in_place(self) -> None:
+        """What is written to a file that has no name any more is lost with this process."""
+        if _identity(self._path) != self._file:
+            move = "Put it back, or end the service and start it again to begin with what is there now."
+            raise StoreBroken(f"The database {self._path} was taken away or replaced under the running service. {move}")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise  # Our own mistakes.
+        except _FLAWS as error:
+            if _passes(error):
+                raise StoreUnavailable(f"The database could not be used: {error}.") from error
+            damage = f"The database {self._path} is damaged: {_flaw(error)}. End the service first."
+            raise StoreBroken(f"{damage} {_NEXT_MOVE}") from error
+
     def _close_idle(self) -> None:
         with suppress(IndexError):
             while True:
@@ -121,11 +145,34 @@ def _configure(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
+def _make(path: Path) -> None:
+    """An empty file where there is none. Raises StoreUnavailable."""
+    refused = f"{path} cannot be used as the database"
+    if path.exists() and not path.is_file():
+        raise StoreUnavailable(f"{refused}: it is no file. {_NEXT_MOVE}")
     try:
-        yield
-    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-        raise  # Our own mistakes.
-    except sqlite3.DatabaseError as error:
-        raise StoreUnavailable(f"The database could not be used: {error}.") from error
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)
+    except OSError as error:
+        move = "Let the user of the service write it, or set PT_HOME to another folder."
+        raise StoreUnavailable(f"{refused}: {error.strerror}. {move}") from error
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What names the file at ``path`` for as long as it exists, whatever it is called."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _passes(error: Exception) -> bool:
+    """Whether it is for the disk or a lock that the file cannot be used, and not for what is in it."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR
+
+
+def _flaw(error: Exception) -> str:
+    """In SQLite's words; Python's say again what stands in the row."""
+    return str(error) if hasattr(error, "sqlite_errorcode") else "it holds what nobody has written"

@@ -62,6 +62,10 @@ class StoreUnavailable(Exception):
     """The store cannot be used now (disk full, locked) or by this release; the message says which. Nothing was changed."""
 
 
+class StoreBroken(StoreUnavailable):
+    """The store is damaged, or is not there any more: waiting does not help, and the message says what does."""
+
+
 class KeyConflict(Exception):
     """The idempotency key was used before, with another body; ``job_id`` is that job."""
 

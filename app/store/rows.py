@@ -2,16 +2,27 @@
 
 import json
 import sqlite3
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from app.store.interface import JobRow, NewJob
 from schemas.events import Event
 from schemas.job import Progress
 
+T = TypeVar("T")
+
 
 def to_text(document: Any) -> str:
     """A JSON document as it is stored. Raises ValueError on NaN and Infinity."""
     return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _document(text: str, read: Callable[[str], T] = json.loads) -> T:
+    """The JSON document that was stored as ``text``. Raises sqlite3.DatabaseError when it is none any more."""
+    try:
+        return read(text)
+    except (TypeError, ValueError) as error:
+        raise sqlite3.DatabaseError("a document in it is not what was written") from error
 
 
 def job_values(job: NewJob, created_at: str) -> dict[str, Any]:
@@ -40,23 +51,23 @@ def job_of(row: sqlite3.Row) -> JobRow:
         state=row["state"],
         reason_code=row["reason_code"],
         reason_message=row["reason_message"],
-        request=json.loads(row["request"]),
+        request=_document(row["request"]),
         input_sha256=row["input_sha256"],
         model_sha256=row["model_sha256"],
         git_commit=row["git_commit"],
         engine=row["engine"],
-        labels=json.loads(row["labels"]),
+        labels=_document(row["labels"]),
         devices=row["devices"],
         created_at=row["created_at"],
         started_at=row["started_at"],
         finished_at=row["finished_at"],
         attempt=row["attempt"],
         last_seq=row["last_seq"],
-        progress=Progress.model_validate_json(row["progress"]),
-        payload=None if row["payload"] is None else json.loads(row["payload"]),
-        assigned=tuple(json.loads(row["assigned"])),
+        progress=_document(row["progress"], Progress.model_validate_json),
+        payload=None if row["payload"] is None else _document(row["payload"]),
+        assigned=tuple(_document(row["assigned"])),
         rests_until=row["rests_until"],
-        notify=tuple(json.loads(row["notify"])),
+        notify=tuple(_document(row["notify"])),
         traceparent=row["traceparent"],
     )
 
@@ -74,5 +85,5 @@ def event_of(row: sqlite3.Row) -> Event:
         time=row["time"],
         job_id=row["job_id"],
         attempt=row["attempt"],
-        data=json.loads(row["data"]),
+        data=_document(row["data"]),
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from app.job_folder import MODEL_FILE
 from app.settings import Settings, worker_environment
 from app.store.interface import JobRow
 from app.supervision.attempt_folder import AttemptFolder
@@ -21,7 +20,7 @@ def assignment_of(settings: Settings, row: JobRow, folder: AttemptFolder) -> Ass
         request=request,
         engine=row.engine,
         workspace=str(settings.workspace),
-        model_snapshot=str(folder.job / MODEL_FILE),
+        model_snapshot=str(folder.model),
         model_sha256=row.model_sha256,
         job_folder=str(folder.job),
         attempt_folder=str(folder.path),

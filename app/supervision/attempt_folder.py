@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from app.foreign_files import open_foreign, size_of_foreign
+from app.job_folder import MODEL_FILE
 from app.supervision.verdict import training_error
 from app.worker_log import read_tail
 from schemas.assignment import (
@@ -50,6 +51,11 @@ class AttemptFolder:
     def lock(self) -> Path:
         """Locked while a worker of the job lives."""
         return self.job / LOCK_FILE
+
+    @property
+    def model(self) -> Path:
+        """The model file as it was when the job was accepted: what runs."""
+        return self.job / MODEL_FILE
 
     @property
     def events(self) -> Path:

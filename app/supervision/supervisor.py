@@ -1,7 +1,6 @@
 """The supervisor: gives queued jobs to workers while devices are free, and sees every attempt to its end."""
 
 import asyncio
-import errno
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,17 +20,15 @@ from app.store.interface import IllegalTransition, JobRow, Store, StoreUnavailab
 from app.supervision.assigning import assignment_of, environment_of
 from app.supervision.attempt import Attempt
 from app.supervision.attempt_folder import AttemptFolder
+from app.supervision.not_begun import not_started, too_many_devices, without_model
 from app.supervision.nursery import NO_NURSERY, build_nursery
 from app.supervision.orders import CANCEL, Order, write_down
 from app.supervision.retries import rest_left
 from app.supervision.settlement import settle
 from app.supervision.slots import Slots
-from app.supervision.verdict import training_error
 from app.supervision.worker_process import WorkerProcess, clear
-from schemas.assignment import Outcome
 from schemas.engines import ENGINES
 from schemas.events import AttemptFailed, JobResumed
-from schemas.problems import PatchOperation
 
 WORKER_COMMAND = (sys.executable, "-m", "trainer_core.warden")
 
@@ -82,7 +79,7 @@ class Supervisor:
     async def start(self) -> None:
         """Take over what an earlier supervisor left, then begin with the queue."""
         self._loop = asyncio.get_running_loop()
-        await self._thread(remove_strays, self._settings.jobs, self._store.ids)
+        await self._thread(remove_strays, self._settings.jobs, self._store.ids, self._store.tombstones.get)
         for row in await self._thread(self._store.active):
             self._slots.hold(row.assigned)
             self._tend(row, self._adopt)
@@ -175,7 +172,7 @@ class Supervisor:
             return False
         most = self._slots.most()
         if line.uses_gpu and most is not None and row.devices > most:
-            await self._thread(settle, self._store, row, _too_many_devices(row.devices, most))
+            await self._thread(settle, self._store, row, too_many_devices(row.devices, most))
             self._followers.notify(row.job_id)
             return True
         assigned = self._slots.take(row.devices, line.uses_gpu)
@@ -231,10 +228,13 @@ class Supervisor:
 
     async def _begin(self, row: JobRow, folder: AttemptFolder, attempt: Attempt) -> None:
         """Start a worker for a new attempt and follow it."""
+        if not await self._thread(folder.model.is_file):
+            await attempt.settle(without_model(str(folder.model)))
+            return
         try:
             worker = await self._thread(self._spawn, row, folder)
         except (OSError, ValidationError) as error:
-            await attempt.settle(_not_started(error))
+            await attempt.settle(not_started(error))
             return
         await attempt.follow(worker)
 
@@ -285,19 +285,3 @@ def _report(task: asyncio.Task[None]) -> None:
     """A task of the supervisor that fails is a fault of ours: say so, and let the others go on."""
     if not task.cancelled() and (error := task.exception()) is not None:
         _log.error("a task of the supervisor failed", exc_info=error)
-
-
-def _too_many_devices(asked: int, most: int) -> Outcome:
-    message = f"The job asks for {asked} devices; this service has {most}."
-    fix = [PatchOperation(op="replace", path="/trainingConfig/devices", value=most)]
-    error = training_error("device_unavailable", message).model_copy(update={"fix": fix})
-    return Outcome(state="failed", error=error)
-
-
-def _not_started(error: OSError | ValidationError) -> Outcome:
-    if isinstance(error, ValidationError):
-        message = "The stored request is not valid in this release; it was accepted by another one."
-        return Outcome(state="failed", error=training_error("input_invalid", message, str(error)))
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    message = f"The worker could not be started: {error.strerror}: {error.filename}."
-    return Outcome(state="failed", error=training_error("disk_full" if full else "internal", message))

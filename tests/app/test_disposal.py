@@ -153,7 +153,7 @@ def test_who_is_killed_while_it_deletes_leaves_each_job_whole_or_gone(
         child.kill()
     assert child.returncode in (0, -signal.SIGKILL)
     store = SqliteStore(settings.database)
-    remove_strays(settings.jobs, store.ids)
+    remove_strays(settings.jobs, store.ids, store.tombstones.get)
     for job_id in jobs:
         row, left = store.get(job_id), store.tombstones.get(job_id)
         assert (row is None) is (left is not None)
@@ -164,7 +164,8 @@ def test_who_is_killed_while_it_deletes_leaves_each_job_whole_or_gone(
 
 def test_a_folder_that_was_left_behind_is_taken_away_at_the_next_start(store: SqliteStore, settings: Settings):
     job_id, kept = settle(store, settings), settle(store, settings)
+    (settings.jobs / job_id / "run").mkdir()
     assert store.tombstones.bury(job_id)
     assert (settings.jobs / job_id).exists()
-    remove_strays(settings.jobs, store.ids)
+    remove_strays(settings.jobs, store.ids, store.tombstones.get)
     assert [path.name for path in settings.jobs.iterdir()] == [kept]

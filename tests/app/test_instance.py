@@ -123,6 +123,35 @@ def test_a_database_of_no_use_is_one_plain_line(tmp_path: Path, spoil: str | Non
     assert len(said.splitlines()) == 1
 
 
+def test_a_database_that_is_damaged_within_is_named_in_one_plain_line(tmp_path: Path):
+    home = tmp_path / "home"
+    path = home / "pytorch-trainer.db"
+    SqliteStore(path).close()
+    with path.open("r+b") as file:
+        # The first page has the schema; all that is read at the start lies behind it.
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    with process(home) as child:
+        output, said = child.communicate(timeout=60)
+    assert (child.returncode, output) == (1, "")
+    assert f"The database {path} is damaged" in said
+    assert "set PT_HOME" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_database_that_may_not_be_written_is_named_with_the_next_move(tmp_path: Path):
+    home = tmp_path / "home"
+    home.mkdir()
+    # Of the kernel's, which not even root may write.
+    (home / "pytorch-trainer.db").symlink_to("/proc/version")
+    with process(home) as child:
+        _, said = child.communicate(timeout=60)
+    assert child.returncode == 1
+    assert f"{home / 'pytorch-trainer.db'} cannot be used as the database" in said
+    assert "set PT_HOME" in said
+    assert len(said.splitlines()) == 1
+
+
 def test_a_workspace_that_is_not_there_is_named(tmp_path: Path):
     with process(tmp_path / "home", PT_WORKSPACE=str(tmp_path / "nowhere")) as child:
         _, said = child.communicate(timeout=60)

@@ -43,7 +43,8 @@ def test_a_service_killed_in_mid_epoch_loses_and_doubles_nothing(tmp_path):
 
 @pytest.mark.timeout(180)
 def test_a_service_that_is_told_to_end_leaves_its_training_to_the_next_one(tmp_path):
-    home, workspace = tmp_path / "home", tmp_path / "workspace"
+    # A path is any path.
+    home, workspace = tmp_path / "mój dom '日本'", tmp_path / "Arbeits-\tplatz"
     request = write_workspace(workspace)
     with ending_trainings(home):
         with serving(home, workspace) as (service, client):
@@ -55,3 +56,4 @@ def test_a_service_that_is_told_to_end_leaves_its_training_to_the_next_one(tmp_p
             after = follow_until(client, job_id, "job.completed", before[-1]["seq"])
     assert [event["seq"] for event in [*before, *after]] == list(range(len(before) + len(after)))
     assert (after[-1]["data"]["state"], after[-1]["attempt"]) == ("succeeded", 1)
+    assert Path(after[-1]["data"]["output"]["checkpointPath"]).is_relative_to(home)
