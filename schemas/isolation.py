@@ -10,9 +10,6 @@ IsolationLevel = Literal["none", "guarded", "contained"]
 # From the weakest on; each has all that the one before it has.
 LEVELS: tuple[IsolationLevel, ...] = get_args(IsolationLevel)
 
-# In the attempt's folder: what a worker takes for /tmp. It ends with the attempt.
-SCRATCH_FOLDER = "tmp"
-
 DEFAULT_PROCESSES = 512
 # Of one process on average: a numerical library has one for each core.
 THREADS_PER_PROCESS = 32

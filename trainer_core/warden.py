@@ -156,9 +156,9 @@ def _reap_strangers(worker: int) -> None:
 def _remove(scratch: Path) -> None:
     """Take away what the worker had for temporary files; what cannot be removed is left to the service."""
     if scratch.exists():
-        import shutil
+        from schemas.scratch import remove_scratch
 
-        shutil.rmtree(scratch, ignore_errors=True)
+        remove_scratch(scratch)
 
 
 def _leave_word(attempt_folder: Path, excess: Excess) -> None:

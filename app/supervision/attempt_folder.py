@@ -1,6 +1,5 @@
 """The folder of an attempt: what the service puts there for the worker, and what the worker leaves."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from schemas.assignment import (
     StopReason,
 )
 from schemas.files import write_atomically
-from schemas.isolation import SCRATCH_FOLDER
+from schemas.scratch import SCRATCH_FOLDER, remove_scratch
 
 _LOG_LINES = 40
 _OUTCOME_BYTES = 16 << 20
@@ -101,7 +100,7 @@ class AttemptFolder:
 
     def remove_scratch(self) -> None:
         """Take away the temporary files of a worker that has ended; what cannot be removed goes with the job."""
-        shutil.rmtree(self.path / SCRATCH_FOLDER, ignore_errors=True)
+        remove_scratch(self.path / SCRATCH_FOLDER)
 
     def log_tail(self) -> str:
         """The last lines of the worker's log: untrusted text."""

@@ -46,13 +46,14 @@ PERMITTED = {
     "a temporary file": "tempfile.TemporaryFile().write(b'x')",
     "shared memory": "multiprocessing.shared_memory.SharedMemory(create=True, size=8).unlink()",
     "a pipe to a process of its own": "multiprocessing.get_context('fork').Pool(1).map(abs, [-1])",
+    "a socket that loader processes send tensors through": "multiprocessing.connection.Listener().close()",
     "Python's library, by a program it starts": "shell(sys.executable + ' -c \"import json, sqlite3\"')",
     "a port of this machine": "socket.create_connection(('127.0.0.1', PORT), 5)",
     "nothing at all, written to": "open('/dev/null', 'w').write('x')",
     "its own environment": "open('/proc/self/environ').read()",
 }
 PROGRAM = """
-import json, multiprocessing.shared_memory, os, socket, subprocess, sys, tempfile
+import json, multiprocessing.connection, multiprocessing.shared_memory, os, socket, subprocess, sys, tempfile
 
 def shell(command):
     subprocess.run(command, shell=True, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -85,7 +86,7 @@ def tried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """The level, and the log of a worker that has tried everything at that level."""
     if (reason := why_not(request.param)) is not None:
         pytest.skip(reason)
-    folder = tmp_path_factory.mktemp(request.param)
+    folder = tmp_path_factory.mktemp(f"{request.param}-in-a-home-that-lies-deep")
     listening, abstract = socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_UNIX)
     abstract.bind(f"\0probe-{folder.name}-{os.getpid()}")
     abstract.listen()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from schemas.assignment import Assignment, Outcome
 from schemas.isolation import Isolation
+from schemas.scratch import lay_way
 from trainer_core.failure import Failure
 from trainer_core.guard import landlock
 from trainer_core.guard.privileges import give_up_privileges, is_alone, limit
@@ -78,6 +79,7 @@ def _move_caches(scratch: Path) -> None:
         folder = scratch / below
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.environ[name] = str(folder)
+    os.environ["TMPDIR"] = str(lay_way(scratch))
     # It is kept once it has been looked up, and a warm process may have.
     tempfile.tempdir = None
 

@@ -10,7 +10,7 @@ import schemas
 import trainer_core
 from schemas.assignment import Assignment
 from schemas.checkpointing import BEST, LATEST
-from schemas.isolation import SCRATCH_FOLDER
+from schemas.scratch import SCRATCH_FOLDER
 
 _SYSTEM = (
     "/usr",
