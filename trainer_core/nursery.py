@@ -8,6 +8,7 @@ of the user's, and ends when the service does; its workers go on.
 import importlib.machinery
 import os
 import select
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -76,7 +77,7 @@ class Nursery:
         refusal = self._refusal(order)
         if refusal is None:
             try:
-                pid = os.fork()
+                pid = _fork()
             except OSError as error:
                 refusal = f"no process can be forked: {error.strerror}"
         if refusal is not None:
@@ -131,6 +132,17 @@ class Nursery:
         del self._ended[worker.line.fileno()]
         worker.line.close()
         os.waitpid(worker.pid, 0)
+
+
+def _fork() -> int:
+    """Fork a child that nobody asks to stop before it listens: it holds SIGTERM back, and its warden lets it in."""
+    before, pid = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}), -1
+    try:
+        pid = os.fork()
+    finally:
+        if pid:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return pid
 
 
 def _say(line: socket.socket, message: Born | Ended, *descriptors: int) -> None:

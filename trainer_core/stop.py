@@ -2,14 +2,22 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 from schemas.assignment import STOP_FILE, StopOrder, StopReason
 
 
+class Stopped(BaseException):
+    """The request to stop has come while there was nothing to save."""
+
+
 class Stop:
     """Whether, and why, this process was asked to stop."""
+
+    _breaks_off = False
 
     def __init__(self) -> None:
         self.requested = False
@@ -23,6 +31,23 @@ class Stop:
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.requested = True
+        if self._breaks_off:
+            raise Stopped
+
+    @contextmanager
+    def breaking_off(self) -> Iterator[None]:
+        """For what takes seconds and leaves nothing to save, as an import does: a request to stop, also one that has come
+        before, raises ``Stopped``."""
+        try:
+            self._breaks_off = True
+            if self.requested:
+                raise Stopped
+            yield
+        finally:
+            self._breaks_off = False
+        # Where the signal came in a destructor, Python has passed over what it raised.
+        if self.requested:
+            raise Stopped
 
     @staticmethod
     def order(attempt_folder: Path) -> StopReason | None:

@@ -35,7 +35,7 @@ from trainer_core.leaving import leave
 from trainer_core.lost_loader import lost_loader
 from trainer_core.outcomes import leave_outcome
 from trainer_core.registry import Ending
-from trainer_core.stop import Stop
+from trainer_core.stop import Stop, Stopped
 from trainer_core.trackers.process import TrackerProcess
 
 _PACKAGES = ("pytorch-trainer", "torch", "numpy", "scikit-learn", "mlflow")
@@ -76,6 +76,8 @@ def run(assignment: Assignment, channel: Channel, stop: Stop) -> Outcome:
     """One attempt, from the engine's door to its outcome. This is the worker's one broad ``except``."""
     try:
         ending = train(assignment, channel, stop)
+    except Stopped:
+        ending = Ending("stopped")
     except Exception as error:
         # Torch's handler says again, wherever we are by then, that a loader process has died.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -110,7 +112,8 @@ def _stopped(reason: StopReason, assignment: Assignment, elsewhere: bool) -> Out
 
 def train(assignment: Assignment, channel: Channel, stop: Stop) -> Ending:
     """Train, through the engine's door; a later attempt from the job's own newest whole checkpoint, where it has one."""
-    engine = registry.door(cast(EngineName, assignment.engine))
+    with stop.breaking_off():
+        engine = registry.door(cast(EngineName, assignment.engine))
     run_folder = Path(assignment.run_folder)
     if not (assignment.go_on and complete_checkpoints(run_folder)):
         return engine(assignment, channel, stop)

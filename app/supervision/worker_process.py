@@ -199,19 +199,24 @@ class WorkerProcess:
 def _start(
     command: Sequence[str], folder: AttemptFolder, environment: Mapping[str, str], lock: int, log: int
 ) -> Program:
-    return Program(
-        subprocess.Popen(
-            [*command, str(folder.path)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            # Not the service's folder: -m would look for modules there first.
-            cwd=folder.path,
-            start_new_session=True,
-            pass_fds=(lock,),
+    # It inherits what is held back: nobody is asked to stop before somebody listens, and the warden lets the signal in.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        return Program(
+            subprocess.Popen(
+                [*command, str(folder.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                # Not the service's folder: -m would look for modules there first.
+                cwd=folder.path,
+                start_new_session=True,
+                pass_fds=(lock,),
+            )
         )
-    )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def clear(folder: AttemptFolder) -> bool:

@@ -5,12 +5,16 @@ The model file is Python that runs with the functions below at hand.
 
 import json
 import os
-import signal  # noqa: F401, for the programs
+import signal
 import subprocess
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+# As a worker does, which listens by then. With PATIENT the program does so when it likes.
+if "PATIENT" not in os.environ:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 folder = Path(sys.argv[1])
 assignment = json.loads((folder / "assignment.json").read_text())

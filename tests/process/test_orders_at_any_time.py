@@ -15,18 +15,16 @@ import pytest
 
 from app.supervision.processes import marked
 from app.supervision.supervisor import WORKER_COMMAND
-from schemas.job import TERMINAL
 from tests.app.scene import STAND_IN
 from tests.app.service_nursery import Served, ServiceNursery, services
 from tests.app.workspace import TORCH_MODEL
 from tests.process.real_service import MODEL, write_table
-from tests.tiers import LARGE, rounds
+from tests.tiers import rounds
 
-# The small tier shares its processors with other tests.
-END_SECONDS = 5.0 if LARGE else 20.0
+END_SECONDS = 5.0
 DANCERS = 6
-# As a warden holds it back until its worker listens.
-PATIENT = ["env", "--block-signal=TERM", *STAND_IN]
+# SIGTERM is held back until the program listens.
+PATIENT = ["env", "PATIENT=1", *STAND_IN]
 # Obeys as a worker does: what was asked for stands in a file; a save takes a moment.
 OBEYS = """
 import time
@@ -72,7 +70,8 @@ def dance_with(
     began = time.monotonic()
     view = client.get(f"/v1/jobs/{job_id}", params={"wait": 60, "until": "terminal"}).json()
     took = time.monotonic() - began
-    assert view["state"] in TERMINAL, view
+    # As it was told; nothing has gone wrong meanwhile.
+    assert view["state"] in ("cancelled", "early_stopped"), client.get(f"/v1/jobs/{job_id}/result").json()
     return job_id, view["state"], took
 
 
@@ -119,6 +118,7 @@ def report(record: Callable[[str, object], None], states: Counter[str], took: li
 
 
 @pytest.mark.torture
+@pytest.mark.alone
 def test_an_order_is_obeyed_at_any_time(
     tmp_path: Path, chance: random.Random, record_property: Callable[[str, object], None]
 ):
@@ -132,6 +132,7 @@ def test_an_order_is_obeyed_at_any_time(
 
 
 @pytest.mark.torture
+@pytest.mark.alone
 @pytest.mark.timeout(180)
 def test_a_real_training_obeys_at_any_time(
     tmp_path: Path, chance: random.Random, record_property: Callable[[str, object], None]
