@@ -92,6 +92,18 @@ def test_after_a_request_to_stop(bench, stopping_channel):
     assert figures(resumed) == figures(whole)[2:]
 
 
+def test_before_an_epoch_is_judged_there_is_no_best(bench, stopping_channel):
+    """Stopped twice in its first epoch, and the checkpoint that it went on from is kept no longer."""
+    changes = {"trainingConfig": TRAINING, "checkpointConfig": {"saveEverySteps": 1, "keepLast": 1}}
+    for _ in range(2):
+        stop = Stop()
+        run = bench.train("run", **changes, stop=stop, channel=stopping_channel(stop, "step", 1))
+        assert run.ending.state == "stopped"
+        [weights] = [each.path for each in run.ending.artifacts if each.name == "model.safetensors"]
+        assert weights == f"{run.of(CheckpointSaved)[-1].path}/model.safetensors"
+        changes["checkpointConfig"]["resumeFrom"] = str(run.run_folder)
+
+
 @pytest.mark.parametrize(
     "scheduler", [{"scheduler": "plateau", "schedulerArgs": {"patience": 0}}, {"scheduler": "OneCycleLR"}]
 )

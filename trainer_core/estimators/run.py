@@ -155,7 +155,7 @@ class Run:
             "stopping": self.stopping.state(),
             "curve": self.curve.state(),
             "watch": self.watch.state(),
-            "bestPath": None if is_best else self.best_path,
+            "bestPath": None if is_best else self.best_path or "",
         }
 
     def restore(self, path: Path, parts: EstimatorParts) -> None:
@@ -167,7 +167,8 @@ class Run:
         self.curve.restore(parts.state["curve"])
         self.watch.restore(parts.state["watch"])
         self.latest_path = str(path)
-        self.best_path = parts.state["bestPath"] or self.latest_path
+        kept: str | None = parts.state["bestPath"]
+        self.best_path = self.latest_path if kept is None else kept or None
 
 
 def as_side(samples: tuple[Any, Any], task: Task) -> Side:

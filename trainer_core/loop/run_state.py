@@ -48,7 +48,8 @@ class RunState:
     about: dict[str, str]
 
     def capture(self, best_path: str | None) -> Snapshot:
-        """The state now. ``best_path`` is the best checkpoint so far; None means the one that is to be written."""
+        """The state now. ``best_path`` is the best checkpoint so far, "" where there is none; None means the one that is to be
+        written."""
         evaluated = self.averaging.evaluated()
         self.ranks.share_buffers(evaluated)
         state = {name: part.state() for name, part in {**self.parts, **self.definition}.items()}

@@ -66,7 +66,7 @@ class Saving:
         ranks take part. Raises OSError when the disk is full, be it here or at the next ``look`` or ``wait``."""
         began = time.monotonic()
         self.wait()
-        snapshot = self._run_state.capture(None if is_best else self.best_path)
+        snapshot = self._run_state.capture(None if is_best else self.best_path or "")
         if self._folder is None:
             return
         save = partial(self._folder.save, kind=kind, epoch=position.number, step=position.step, is_best=is_best)
@@ -97,14 +97,15 @@ class Saving:
 
     def capture(self) -> Snapshot:
         """The state now, as the next checkpoint would hold it; later steps change it. All ranks take part."""
-        return self._run_state.capture(self.best_path)
+        return self._run_state.capture(self.best_path or "")
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put the run where ``snapshot`` was taken. All ranks take part. Raises Failure ``checkpoint_incompatible`` for one of
         another model."""
         self._run_state.restore(snapshot)
         self.latest_path = None if snapshot.path is None else str(snapshot.path)
-        best_path = snapshot.state["bestPath"] or self.latest_path
+        kept: str | None = snapshot.state["bestPath"]
+        best_path = self.latest_path if kept is None else kept or None
         self.best_path = self._continuation.follow(snapshot.state, best_path)
 
 
