@@ -22,10 +22,9 @@ from schemathesis.specs.openapi.checks import (
 from tests.app.http.hostile_corpus import bodies, heads, longest_echo
 from tests.app.listening import SKILL, Listening, address_of, listening
 from tests.app.workspace import REQUEST
-from tests.tiers import LARGE, rounds
+from tests.tiers import rounds
 
-# The small tier shares its processors with other tests.
-LONGEST_SECONDS = 2.0 if LARGE else 5.0
+LONGEST_SECONDS = 2.0
 LONGEST_ECHO = 300
 LARGEST_ANSWER = 256 << 10
 # Beyond it a body is refused before it has been read.
@@ -87,6 +86,7 @@ class Sender:
 
 
 @pytest.mark.torture
+@pytest.mark.alone
 @pytest.mark.parametrize("path", ROUTES)
 def test_no_body_of_the_corpus_does_harm(
     service: Listening, chance: random.Random, record_property: Callable[[str, object], None], path: str
@@ -112,10 +112,11 @@ def mutated(chance: random.Random) -> bytes:
 
 
 @pytest.mark.torture
+@pytest.mark.alone
 def test_no_mutation_of_a_request_does_harm(
     service: Listening, chance: random.Random, record_property: Callable[[str, object], None]
 ):
-    sender, sent = Sender(service), rounds(600, 36_000)
+    sender, sent = Sender(service), rounds(900, 36_000)
     for _ in range(sent):
         sender.post(chance.choice(ROUTES), mutated(chance))
     record_property("bodies", sent)
@@ -136,6 +137,7 @@ def answer_to(service: Listening, raw: bytes) -> bytes:
 
 
 @pytest.mark.torture
+@pytest.mark.alone
 def test_no_head_does_harm(service: Listening, chance: random.Random, record_property: Callable[[str, object], None]):
     corpus = dict(heads(service.client.headers["authorization"]))
     requests = list(corpus.values())
@@ -153,6 +155,7 @@ def test_no_head_does_harm(service: Listening, chance: random.Random, record_pro
     assert service.client.get("/readyz").status_code == 200
 
 
+@pytest.mark.alone
 def test_a_body_of_50_mb_and_a_slow_one_hold_nobody(service: Listening):
     sender = Sender(service)
     for name, body in BODIES.items():
@@ -174,6 +177,7 @@ CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance,
 
 
 @pytest.mark.torture
+@pytest.mark.alone
 def test_what_the_schema_allows_is_answered_as_it_says(
     service: Listening, record_property: Callable[[str, object], None]
 ):
