@@ -74,6 +74,8 @@ def create_app(settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> F
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # An address that is nearly right is answered with the right one, in the form of every other error.
+        redirect_slashes=False,
     )
     for routes in (skill, jobs, events, tokens, health, metrics_route, documentation):
         app.include_router(routes.router, dependencies=[Depends(require_scope)])

@@ -73,8 +73,7 @@ def _missing(path: Path, error: ValidationError, supplied: set[Path]) -> Iterato
         if name in error.instance or here in supplied:
             continue
         schema = schema_at(here)
-        # A section without required properties may be empty: everything in it has a default.
-        empty = schema.get("type") == "object" and not schema.get("required")
+        empty = _may_be_empty(schema)
         yield wrong(
             here,
             "required",
@@ -100,6 +99,8 @@ def _value_error(document: dict[str, Any], path: Path, error: ValidationError) -
         fix = [replace(path, mended)]
     elif optional and _says_nothing(value, schema):
         fix = [remove(path)]
+    elif value is None and _may_be_empty(schema):
+        fix = [replace(path, {})]
     elif value == "auto" and (search := search_instead(document, path)):
         fix = search
     elif optional and can_be_left_out(path):
@@ -118,6 +119,11 @@ def _value_error(document: dict[str, Any], path: Path, error: ValidationError) -
         suggestion=None if mended is NOTHING else mended,
         fix=fix,
     )
+
+
+def _may_be_empty(schema: Schema) -> bool:
+    """Whether it is a section without required properties: everything in it has a default."""
+    return schema.get("type") == "object" and not schema.get("required")
 
 
 def _says_nothing(value: Any, schema: Schema) -> bool:

@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from typing import cast
+from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -10,8 +10,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from app.gate.patches import pointer
-from app.gate.request_errors import shown
-from app.gate.spellings import closest
+from app.gate.request_errors import said, shown
+from app.http.addresses import methods_at, nearest
 from app.problems import PROBLEMS, Refusal
 from app.store.interface import StoreBroken, StoreUnavailable
 from schemas.problems import NextAction, RequestError
@@ -43,31 +43,40 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     if found.status_code == 404:
         return _no_such_page(request).response()
     if found.status_code == 405:
-        allowed = (found.headers or {}).get("Allow", "")
-        detail = f"{request.url.path} takes {allowed or 'another method'}, not {request.method}."
-        return Refusal("method_not_allowed", detail, headers=found.headers).response()
+        # The framework names the methods of one route, and there may be several at an address.
+        known = methods_at(request.url.path, request.app.openapi()["paths"])
+        allowed = ", ".join(known) or (found.headers or {}).get("Allow", "")
+        detail = f"{request.url.path[:200]} takes {allowed}, not {request.method[:20]}."
+        return Refusal("method_not_allowed", detail, headers={"Allow": allowed}).response()
     code = next((code for code, entry in PROBLEMS.items() if entry.status == found.status_code), "bad_request")
     return Refusal(code, str(found.detail), headers=found.headers).response()
 
 
 def _no_such_page(request: Request) -> Refusal:
-    near = closest(request.url.path, request.app.openapi()["paths"], cutoff=0.6)
-    detail = f"There is nothing at {request.url.path[:200]}."
+    path = request.url.path[:200]
+    near = nearest(path, request.app.openapi()["paths"])
+    detail = f"There is nothing at {path}."
     detail += f" Near it: {near}." if near else " See /docs."
     return Refusal("not_found", detail, next_action=NextAction(operation="get_skill"))
 
 
 async def _wrong_parameters(_request: Request, error: Exception) -> JSONResponse:
-    errors = [
-        RequestError(
-            pointer=pointer(flaw["loc"]),
-            code="parameter_invalid",
-            message=f"{flaw['loc'][-1] if flaw['loc'] else 'the body'}: {flaw['msg']}.",
-            got=shown(flaw.get("input")),
-        )
-        for flaw in cast(RequestValidationError, error).errors()
-    ]
+    errors = [_wrong_parameter(flaw) for flaw in cast(RequestValidationError, error).errors()]
     return Refusal("parameter_invalid", " ".join(found.message for found in errors), errors=errors).response()
+
+
+def _wrong_parameter(flaw: dict[str, Any]) -> RequestError:
+    """What is wrong with one, as ``flaw`` says it in pydantic's words."""
+    name = next((part for part in reversed(flaw["loc"]) if isinstance(part, str)), "the body")
+    if flaw["type"] == "missing":
+        message = f"{name} is missing."
+    else:
+        wanted = flaw["msg"].replace("Input should be", "expected").replace("expected less", "expected a value less")
+        wanted = wanted.replace("expected greater", "expected a value greater")
+        message = f"{name} is {said(flaw.get('input'))}; {wanted}."
+    return RequestError(
+        pointer=pointer(flaw["loc"]), code="parameter_invalid", message=message, got=shown(flaw.get("input"))
+    )
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -70,6 +70,7 @@ FIXED: list[tuple[tuple[Any, ...], str, str, tuple[Any, ...]]] = [
         "unknown_property",
         (TRAINING, "gradientClipping", 1),
     ),
+    ((TRAINING, None), "/trainingConfig", "wrong_type", (TRAINING, {})),
     ((TRAINING, "colour", "red"), "/trainingConfig/colour", "unknown_property", (TRAINING, "colour", None)),
     (
         ("checkpoint_config", {"saveEvery": 2}),

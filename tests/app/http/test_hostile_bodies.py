@@ -150,20 +150,35 @@ def test_a_hostile_path_is_never_an_error_of_ours(service: Listening, path: str)
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "code"),
+    ("path", "near"),
     [
-        ("GET", "/v1/job", "not_found"),
-        ("PUT", "/v1/jobs", "method_not_allowed"),
-        ("GET", f"{SKILL}/invoke", "method_not_allowed"),
+        ("/v1/job", "/v1/jobs"),
+        ("/v1/jobs/", "/v1/jobs"),
+        ("/v1/jobs/job_1/stopp", "/v1/jobs/job_1/stop"),
+        ("/v1/job/job_1/events", "/v1/jobs/job_1/events"),
+        ("/v1/skills/pytorch-traner/plan", SKILL + "/plan"),
     ],
 )
-def test_a_wrong_address_leads_to_the_right_one(service: Listening, method: str, path: str, code: str):
+def test_a_wrong_address_leads_to_the_right_one(service: Listening, path: str, near: str):
+    for method in ("GET", "POST"):
+        problem = check_problem(service.client.request(method, path), 404, "not_found")
+        assert problem["detail"].endswith(f" Near it: {near}.")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/v1/jobs", "GET, POST"),
+        ("PATCH", "/v1/jobs/job_1", "DELETE, GET"),
+        ("GET", f"{SKILL}/invoke", "POST"),
+        ("POST", "/docs", "GET"),
+    ],
+)
+def test_a_wrong_method_leads_to_the_right_ones(service: Listening, method: str, path: str, allowed: str):
     answer = service.client.request(method, path)
-    problem = check_problem(answer, 404 if code == "not_found" else 405, code)
-    if code == "not_found":
-        assert "/v1/jobs" in problem["detail"]
-    else:
-        assert answer.headers["allow"] in problem["detail"]
+    problem = check_problem(answer, 405, "method_not_allowed")
+    assert problem["detail"] == f"{path} takes {allowed}, not {method}."
+    assert answer.headers["allow"] == allowed
 
 
 def test_a_body_that_breaks_off_harms_nobody(service: Listening):

@@ -105,9 +105,17 @@ def test_waiting_for_an_epoch_and_for_a_state_counts_from_what_the_client_has_se
 
 
 @pytest.mark.parametrize("query", ["wait=61", "wait=-1", "wait=nan", "wait=x", "until=never", "after=-2"])
-def test_a_wrong_parameter_is_a_problem_that_names_it(service: Listening, query: str):
+def test_a_wrong_parameter_is_a_problem_that_names_it_and_says_its_value(service: Listening, query: str):
     problem = check_problem(service.client.get(f"/v1/jobs/job_x?{query}"), 422, "parameter_invalid")
-    assert problem["errors"][0]["pointer"] == f"/query/{query.partition('=')[0]}"
+    name, _, value = query.partition("=")
+    assert problem["errors"][0]["pointer"] == f"/query/{name}"
+    assert problem["detail"].startswith(f'{name} is "{value}"; expected ')
+
+
+def test_a_wrong_item_of_a_parameter_goes_by_its_name(service: Listening):
+    problem = check_problem(service.client.get("/v1/jobs?state=queued&state=done"), 422, "parameter_invalid")
+    assert problem["detail"].startswith("state is \"done\"; expected 'queued', ")
+    assert problem["errors"][0]["pointer"] == "/query/state/1"
 
 
 def test_an_unknown_job_is_a_404_that_says_where_jobs_are_listed(service: Listening):
