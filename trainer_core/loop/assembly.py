@@ -110,7 +110,7 @@ class Assembly:
 
     def network(self) -> nn.Module:
         """What is called in training."""
-        return self.around.ranks.wrap(self.compilation.network, self._uses_all)
+        return self.around.ranks.wrap(self.compilation.network, self._uses_all, self._trial(2).run)
 
     def train_with(self, learning_rate: float) -> None:
         """Take this rate, as if it had been asked for."""

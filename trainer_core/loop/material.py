@@ -1,6 +1,7 @@
 """What the loop works on: the user's model file, data and model, tried out, and how many samples go where."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from trainer_core.loop.preparing.preparation import Preparation, prepare
 from trainer_core.loop.ranks import Ranks
 from trainer_core.loop.recovery.restart import PassLimits
 from trainer_core.loop.saving import saved_threads
+from trainer_core.loop.strategies.synced_norm import norms_set_aside
 from trainer_core.loop.threads import measure
 from trainer_core.loop.trees import as_tensors, map_tensors
 from trainer_core.models.file import ModelFile
@@ -189,15 +191,18 @@ def settle_threads(around: Surroundings, material: Material, size: int) -> int:
 
 
 def try_out_smallest(around: Surroundings, material: Material, batch_size: int) -> None:
-    """One sample in training mode, where training will come to such a pass: batch normalisation refuses it, and not only at
-    the end of the first epoch. Leaves no trace. Raises Failure ``model_invalid`` with a batch size that will do."""
+    """One sample in training mode, where training will come to such a pass: batch normalisation refuses it (where it does not
+    see those of other ranks too), and not only at the end of the first epoch. Leaves no trace. Raises Failure
+    ``model_invalid`` with a batch size that will do."""
     samples, world = len(material.data.train), around.ranks.world
     accumulation = around.request.training_config.gradient_accumulation
+    synced = world > 1 and around.request.training_config.sync_batch_norm
     asked = around.request.data_config.micro_batch_size
     if smallest_pass(samples, batch_size, accumulation, world, asked) > 1:
         return
     try:
-        with randomness.untouched(around.device), keeping_buffers(material.model), torch.no_grad():
+        aside = norms_set_aside(material.model) if synced else nullcontext()
+        with randomness.untouched(around.device), keeping_buffers(material.model), torch.no_grad(), aside:
             inputs, targets = (
                 map_tensors(lambda tensor: tensor.to(around.device), side)
                 for side in as_tensors(material.data.train.take(np.arange(1)))

@@ -44,7 +44,7 @@ def test_gradients_stay_on_their_rank_until_the_last_micro_batch(group: Group) -
         future.set_result(bucket.buffer())
         return future
 
-    network = group.wrap(nn.Linear(3, 2), lambda: True)
+    network = group.wrap(nn.Linear(3, 2), lambda: True, lambda _network: None)
     assert isinstance(network, nn.parallel.DistributedDataParallel)
     network.register_comm_hook(None, count)
     for last in (False, False, True):

@@ -8,7 +8,7 @@ from torch import nn
 from schemas.problems import PatchOperation
 from schemas.result import Place
 from trainer_core.failure import Failure
-from trainer_core.loop.ranks import Ranks
+from trainer_core.loop.ranks import Ranks, Rehearse
 
 
 class Replicas(Ranks):
@@ -30,5 +30,5 @@ class Replicas(Ranks):
         self.devices = len(devices)
         self._indices = [torch.device(name).index for name in devices]
 
-    def wrap(self, network: nn.Module, uses_all: Callable[[], bool]) -> nn.Module:
+    def wrap(self, network: nn.Module, uses_all: Callable[[], bool], rehearse: Rehearse) -> nn.Module:
         return nn.DataParallel(network, device_ids=self._indices)

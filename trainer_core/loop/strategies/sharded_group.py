@@ -11,7 +11,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule
 
 from trainer_core.loop.gradients import Gradients
-from trainer_core.loop.ranks import Group, buffers_read_in_training
+from trainer_core.loop.ranks import Group, Rehearse, buffers_read_in_training
 from trainer_core.loop.strategies.sharding import Shards, deal_model, gather_all, shard
 
 
@@ -52,7 +52,7 @@ class ShardedGroup(Group):
         self._shards = Shards(optimizer)
         return ShardedGradients(self._shards)
 
-    def wrap(self, network: nn.Module, uses_all: Callable[[], bool]) -> nn.Module:
+    def wrap(self, network: nn.Module, uses_all: Callable[[], bool], rehearse: Rehearse) -> nn.Module:
         return network
 
     @contextmanager

@@ -76,6 +76,20 @@ def norms_alone(model: nn.Module) -> Iterator[None]:
             module.__class__ = kind
 
 
+@contextmanager
+def norms_set_aside(model: nn.Module) -> Iterator[None]:
+    """Inside, the batch normalisations of ``model`` that will see the samples of all ranks go by their running statistics: a
+    rank's single sample is none to them."""
+    trained = [module for module in model.modules() if _can_be_synced(module) and module.training]
+    for module in trained:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in trained:
+            module.training = True
+
+
 class _SumOverRanks(torch.autograd.Function):
     """The sum over ranks; so is its gradient."""
 

@@ -14,7 +14,7 @@ from trainer_core.stop import Stop
 
 def test_the_model_is_wrapped_for_its_gpus_and_stays_the_one_that_is_saved():
     ranks, model = Replicas(["cuda:0", "cuda:1"]), nn.Linear(2, 1)
-    network = ranks.wrap(model, lambda: True)
+    network = ranks.wrap(model, lambda: True, lambda _network: None)
     assert isinstance(network, nn.DataParallel)
     assert network.module is model
     assert (ranks.world, ranks.devices, ranks.first) == (1, 2, True)

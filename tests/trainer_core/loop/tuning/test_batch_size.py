@@ -1,18 +1,14 @@
 """The batch-size finder: what it finds where memory ends, and that nothing is left of its passes."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
 
 from schemas.events import Alert, CheckpointSaved, EpochCompleted, RecoveryMade, RunResolved, RunTuned
 from schemas.tuning import BatchSizeFinder
-from trainer_core.channel import Channel
 from trainer_core.checkpoints.manifest import read_manifest
-from trainer_core.engines.native import train
 from trainer_core.loop.tuning import room
 from trainer_core.loop.tuning.room import HostRoom
 from trainer_core.stop import Stop
@@ -232,29 +228,6 @@ def test_on_a_host_what_is_expected_to_be_too_much_is_not_tried(monkeypatch):
     assert host.expects(10**6)
     host.note(10)
     assert [host.expects(size) for size in (10, 20, 21, 40)] == [True, True, False, False]
-
-
-def test_two_ranks_try_each_by_itself_and_agree(limited):
-    """One of them has less memory; batch normalisation, which waits for the other in training, waits for nobody."""
-    source = LIMITED.replace("def run_short", "import os\n\n\ndef run_short").replace(
-        "limit, numbers, backward, seconds = self.settings\n        if not",
-        "limit, numbers, backward, seconds = self.settings\n"
-        "        limit = limit if os.environ.get('RANK') == '1' else 1000\n        if not",
-    )
-    assert "environ" in source
-    limited.write_model(source)
-    training = {**TRAINING, "epochs": 1, "strategy": "ddp", "devices": 2, "batchSizeFinder": True}
-    assignment = limited.assignment(
-        "two", ("cpu", "cpu"), trainingConfig=training, modelConfig={"args": {"limit": 20, "norm": True}}
-    )
-    assert train(assignment, Channel(), Stop()).state == "succeeded"
-    lines = [json.loads(line) for line in (Path(assignment.attempt_folder) / "events.jsonl").read_text().splitlines()]
-    (tuned,) = [line["data"] for line in lines if line["type"] == RunTuned.event_type]
-    assert tuned["found"] == tuned["used"] == 16
-    assert not [line for line in lines if line["type"] == RecoveryMade.event_type]
-    folder = Path(assignment.run_folder)
-    saved = load_file(folder / (folder / "latest").read_text().strip() / "model.safetensors")
-    assert all(np.isfinite(value).all() for value in saved.values())
 
 
 def test_true_means_the_usual_options():
