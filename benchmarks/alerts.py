@@ -466,6 +466,12 @@ def report(sets: Sequence[str], healthy: dict[str, list[Ran]], found: dict[str, 
         owed = " or ".join(f"`{code}`" for code in fault.owed)
         cells = [f"{sum(found[fault.name][name])} of {len(found[fault.name][name])}" for name in sets]
         lines.append(f"| {fault.name} | {owed} | {' | '.join(cells)} |")
+    alarmed = [bool(ran.codes) for name in sets for ran in healthy[name]]
+    seen = [result for name in sets for fault in FAULTS for result in found[fault.name][name]]
+    lines += [
+        "",
+        f"In all: a false alarm in {sum(alarmed)} of {len(alarmed)} healthy runs; {sum(seen)} of {len(seen)} faults found.",
+    ]
     untried = ", ".join(f"`{code}`" for code in sorted(UNTRIED))
     return "\n".join([*lines, "", f"No fault was put in for {untried}: its rule is exact, and tested.", ""])
 

@@ -2,7 +2,8 @@
 
 A line is a JSON object: ``assignment``; ``seconds`` until the run is killed, counted from ``from`` (``start``; ``model``: its
 model is loaded; a number: it begins its n-th save); ``fault``, for which ``faults.c`` must be preloaded. Without ``fork`` the run is
-this process's own: it imports what torch imports when it is first used.
+this process's own: it imports what torch imports when it is first used. What a run that was killed had started ends with it,
+as a warden has it: ranks, loaders of data.
 """
 
 import ctypes
@@ -18,6 +19,8 @@ from schemas.events import EventData
 from trainer_core.channel import FileChannel
 from trainer_core.stop import Stop
 from trainer_core.worker import run
+
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 class Fuse(FileChannel):
@@ -66,19 +69,36 @@ def train(order: dict[str, Any]) -> None:
     (folder / OUTCOME_FILE).write_text(outcome.model_dump_json(by_alias=True))
 
 
+def children() -> set[int]:
+    """Of this process, those included that have become its own when their parent ended."""
+    return set(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()))
+
+
+def end_all_but(known: set[int]) -> None:
+    """Kill all children of this process but those that were ``known`` before a run."""
+    while left := children() - known:
+        for process in left:
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+
+
 def main() -> None:
     """Run after run, until standard input ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     for line in sys.stdin:
         order = json.loads(line)
         if not order["fork"]:
             train(order)
             print(0, flush=True)
             continue
+        known = children()
         child = os.fork()
         if not child:
             train(order)
             os._exit(0)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        status = os.waitpid(child, 0)[1]
+        end_all_but(known)
+        print(os.waitstatus_to_exitcode(status), flush=True)
 
 
 if __name__ == "__main__":
