@@ -1,6 +1,7 @@
 """Steps whose loss or gradient norm stands out from those before."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from trainer_core.monitors.window import score
 _WINDOW = 32
 
 
-class Spike(Monitor):
+class Spike(Monitor, ABC):
     """A figure that is over ``ratio`` times its moving average, and by its robust z-score no part of the usual spread.
 
     The ratio alone fires near zero, and means nothing for a loss that may be negative: there, one that exceeds its
@@ -41,9 +42,9 @@ class Spike(Monitor):
         self._recent: NDArray[np.float64] = np.empty(0)
         self._level = self._highest = self._largest = 0.0
 
+    @abstractmethod
     def values(self, readings: Readings) -> NDArray[np.float64]:
         """The figure of each step."""
-        raise NotImplementedError
 
     def steps(self, readings: Readings) -> Iterator[tuple[int, Alert]]:
         """Steps that stand out, each from the 32 before it."""

@@ -5,6 +5,7 @@ import os
 import socket
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ def met(assignment: Assignment, channel: Channel, stop: Stop) -> Iterator[Met]:
     if name is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
     number, nodes = rendezvous.node_rank, training.num_nodes
-    kind = Guest if number else Host
+    kind: type[Host | Guest] = Guest if number else Host
     meeting = kind(rendezvous, nodes, _card(assignment), channel)
     run_id = meeting.gather(stop)
     if run_id is None:
@@ -99,7 +100,7 @@ def say_who_keeps(training: TrainingConfig, channel: Channel) -> None:
         channel.emit(Alert(code="kept_by_first_node", level="info", message=message))
 
 
-class Meeting:
+class Meeting(ABC):
     """One node's side of it. ``card`` says what it trains."""
 
     def __init__(self, rendezvous: Rendezvous, nodes: int, card: dict[str, Any], channel: Channel) -> None:
@@ -128,16 +129,17 @@ class Meeting:
         self.leave()
         return None
 
+    @abstractmethod
     def look(self) -> tuple[str | None, str]:
         """The launch, or what is waited for."""
-        raise NotImplementedError
 
+    @abstractmethod
     def leave(self) -> None:
         """Wait no more."""
 
+    @abstractmethod
     def part(self, run_id: str, failure: Exception) -> None:
         """The launch has failed here. Raises ``DistError``."""
-        raise NotImplementedError
 
     def connect(self, **more: Any) -> TCPStore:
         """The store at the endpoint."""
@@ -175,6 +177,9 @@ class Host(Meeting):
             self._wait([f"read/{hello['token']}" for hello in hellos.values()])
             raise Failure("input_invalid", wrong, place=Place(pointer=_POINTER))
         return run_id, ""
+
+    def leave(self) -> None:
+        """Nobody counts on an answer before all have come."""
 
     def part(self, run_id: str, failure: Exception) -> None:
         """Leave the reason, and stay for a moment: the others look here for it."""

@@ -1,6 +1,7 @@
 """How many samples go through the model at once, and what is done when memory runs out over them."""
 
 import gc
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar, cast
 
@@ -41,7 +42,7 @@ class Memory:
         """Go on from ``state``."""
 
 
-class MeasuredMemory(Memory):
+class MeasuredMemory(Memory, ABC):
     """One that looks for a size that fits. ``fitting`` gives the next smaller size, or None below the smallest.
 
     ``limit`` is the size that was found necessary, None while the first one fits: a run that is resumed with larger batches
@@ -77,9 +78,9 @@ class MeasuredMemory(Memory):
             # Only here is the exception let go, and with it the frames that hold the tensors of the pass.
             self.shrink(reason)
 
+    @abstractmethod
     def shrink(self, reason: str) -> None:
         """Go on with less at a time."""
-        raise NotImplementedError
 
     def entry(self, reason: str) -> RecoveryMade:
         """What is done, with the next smaller size. Raises Failure ``out_of_memory`` when there is none."""
