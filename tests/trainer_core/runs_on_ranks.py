@@ -60,7 +60,7 @@ class Came:
 
 def run_on_ranks(world: int, plan: list[Planned]) -> list[list[Came]]:
     """What came of each run, rank by rank."""
-    return launch(world, _in_turn, plan, stop=Stop())
+    return launch(world, _in_turn, plan, stop=Stop(), on_cpus=True)
 
 
 def _in_turn(plan: list[Planned], _stop: Stop) -> list[list[Came]]:

@@ -22,13 +22,14 @@ KILLS = rounds(1, 8)
 
 # Number format, exponential mean, passes to a step, augmentation, ranks.
 ALL = list(itertools.product(["fp32", "bf16"], [False, True], [1, 3], [False, True], [1, 2]))
-# Every pair of values of the first four; ranks that go on are in test_ranks_agree.py, killed ones in the large tier.
+# Every pair of values of the first four, and two ranks.
 FEW = [
     ("fp32", False, 1, False, 1),
     ("fp32", True, 3, True, 1),
     ("bf16", True, 1, True, 1),
     ("bf16", False, 3, True, 1),
     ("bf16", True, 3, False, 1),
+    ("bf16", True, 3, True, 2),
 ]
 
 
