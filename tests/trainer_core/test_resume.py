@@ -22,9 +22,11 @@ from trainer_core.channel import Channel
 from trainer_core.failure import Failure
 from trainer_core.stop import Stop
 
-# Dropout draws from the generator, accumulation and the short last batch shape the window, plateau and patience count.
+# Dropout draws from the generator, accumulation and the short last batch shape the window, plateau and patience count, and
+# every step is clipped: a norm that is rounded otherwise shows.
 TRAINING = {
     "epochs": 4,
+    "gradientClipping": 0.05,
     "gradientAccumulation": 2,
     "optimizer": "AdamW",
     "scheduler": "cosine",

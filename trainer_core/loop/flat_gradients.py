@@ -17,8 +17,9 @@ _LARGEST = 2**20
 
 
 class FlatGradients(Gradients):
-    """Gradients of ``parameters`` on one device, of one type, contiguous. Whoever else sets or takes away a ``grad`` finds
-    the way of ``Gradients`` for that step."""
+    """Gradients of ``parameters`` on one device, of one type, contiguous. One that somebody else has set, as the first pass
+    of a process does, is copied in: a run that goes on in another process sums in the same order. Where there is none, the
+    way of ``Gradients`` is taken for that step."""
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
         super().__init__(parameters)
@@ -37,17 +38,18 @@ class FlatGradients(Gradients):
         super().make_mean(samples, count)
 
     def _settle(self) -> None:
-        """Take away the views that no pass has written to."""
+        """Take away the views that no pass has written to, and take in what stands elsewhere."""
         self._complete = True
         for number, (parameter, view) in enumerate(self._pairs):
-            version = view._version
-            if parameter.grad is not view:
+            gradient = parameter.grad
+            if gradient is view and view._version == self._versions[number]:
+                parameter.grad = gradient = None
+            if gradient is None:
                 self._complete = False
-            elif version == self._versions[number]:
-                parameter.grad = None
-                self._complete = False
-            else:
-                self._versions[number] = version
+                continue
+            if gradient is not view:
+                view.copy_(gradient)
+                parameter.grad = view
 
     def norm(self) -> Tensor:
         """The 2-norm of all together, a scalar on their device; 0 without any."""
@@ -71,13 +73,14 @@ class FlatGradients(Gradients):
             super().bound(largest)
 
     def clear(self) -> None:
-        """Let the next pass find zeros to add to."""
+        """Let the next pass find zeros to add to. What was written since the passes before (by scaling, by a scaler) is no
+        gradient of it."""
         self._complete = False
         self._all.zero_()
-        for number, (parameter, view) in enumerate(self._pairs):
+        self._versions = [view._version for _, view in self._pairs]
+        for parameter, view in self._pairs:
             if parameter.grad is not view:
                 parameter.grad = view
-                self._versions[number] = view._version
 
 
 def build_gradients(parameters: Iterable[Tensor]) -> Gradients:

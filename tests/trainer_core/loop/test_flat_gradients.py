@@ -71,7 +71,7 @@ def test_they_train_as_separate_ones_to_the_bit(
     document: dict[str, object], work: Callable[[Gradients], object]
 ) -> None:
     """Also the parameters that get no gradient in the first step, in a later one, or in one pass of two."""
-    ways = [(0,), (1,), (0, 1), (1,), (1, 1), (0, 1), (0,), (0, 1)]
+    ways = [(0,), (1,), (0, 1), (1,), (1, 1), (0,), (0, 1), (0,), (1,), (0, 1)]
     found, norms = train(document, FlatGradients, ways, work)
     wanted, expected = train(document, Gradients, ways, work)
     assert all(one.equal(other) for one, other in zip(found, wanted, strict=True))
@@ -102,6 +102,22 @@ def test_whoever_else_sets_a_gradient_is_heeded(meddle: Callable[[nn.Module, int
     wanted, expected = train(OPTIMIZERS[0], Gradients, ways, meddle=meddle)
     assert all(one.equal(other) for one, other in zip(found, wanted, strict=True))
     assert norms == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_first_step_of_a_process_is_rounded_as_any_other() -> None:
+    """Its passes find no views to add to. A run that is resumed would have another norm, and clip otherwise."""
+    model, _, parameters = make(OPTIMIZERS[0])
+    gradients, norms = FlatGradients(parameters), []
+    for first in (True, False):
+        for scale in range(1, 30):
+            gradients.clear()
+            if first:
+                model.zero_grad(set_to_none=True)
+            for way in (0, 1):
+                (model(torch.ones(2, 5) * scale / 7, way).square().sum() * 0.3).backward()
+            gradients.make_mean(2, torch.tensor(2.0))
+            norms.append(gradients.norm().item())
+    assert norms[:29] == norms[29:]
 
 
 def test_a_step_with_every_gradient_works_on_one_tensor() -> None:
