@@ -15,7 +15,10 @@ _log = logging.getLogger(__name__)
 def make_job_folder(jobs: Path, job_id: str, model: bytes) -> Path:
     """Make the folder with the model file's snapshot, durably. Raises OSError, and then leaves nothing."""
     folder = jobs / job_id
-    folder.mkdir(mode=0o700, parents=True)
+    if not jobs.exists():
+        jobs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sync_folder(jobs.parent)
+    folder.mkdir(mode=0o700)
     try:
         write_atomically(folder / MODEL_FILE, model)
         sync_folder(jobs)
