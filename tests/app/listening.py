@@ -52,7 +52,7 @@ class Listening:
 
     def until(self, job_id: str, until: str, after: int = -1) -> dict[str, Any]:
         """The job, once ``until`` holds."""
-        params: Mapping[str, str | int] = {"wait": 30, "until": until, "after": after}
+        params: Mapping[str, str | int] = {"wait": 60, "until": until, "after": after}
         view: dict[str, Any] = self.client.get(f"/v1/jobs/{job_id}", params=params).json()
         return view
 
@@ -89,12 +89,12 @@ def listening(folder: Path, command: Sequence[str] = STAND_IN, **changes: Any) -
         thread = threading.Thread(target=server.run_here)
         thread.start()
         try:
-            assert ready.wait(30)
+            assert ready.wait(60)
             with client_of(settings, server.url) as client:
                 yield Listening(settings, server, client)
         finally:
             server.should_exit = True
-            thread.join(30)
+            thread.join(60)
             assert not thread.is_alive()
 
 
@@ -108,7 +108,7 @@ def address_of(service: Listening) -> tuple[str, int]:
 def client_of(settings: Settings, url: str) -> httpx.Client:
     """A client that has the token."""
     token = settings.token_file.read_text().strip()
-    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60, trust_env=False)
+    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=90, trust_env=False)
 
 
 def check_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
         try:
             asyncio.run(test(**fixtures))
         finally:
-            for folder in fixtures.get("tmp_path", Path("/nowhere")).glob("jobs/*/attempts/*"):
+            for folder in fixtures.get("tmp_path", Path("/nowhere")).glob("**/jobs/*/attempts/*"):
                 kill_marked(f"PYTORCH_TRAINER_ATTEMPT={folder}")
 
     return run

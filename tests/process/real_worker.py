@@ -61,7 +61,11 @@ def started(attempt: AttemptFolder, nursery: NoNursery = NO_NURSERY, **variables
         worker.release()
 
 
-def has_ended(pid: int, milliseconds: int = 20_000) -> bool:
+def has_ended(pid: int, milliseconds: int = 60_000) -> bool:
     """Whether the process ends within that time."""
     found = Process.find(pid)
-    return found is None or found.has_ended(milliseconds)
+    if found is None:
+        return True
+    ended = found.has_ended(milliseconds)
+    found.release()
+    return ended

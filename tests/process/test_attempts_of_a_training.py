@@ -11,7 +11,19 @@ import httpx
 import pytest
 
 from app.supervision.processes import marked
-from tests.process.real_service import ending_trainings, follow_until, next_nursery, serving, write_workspace
+from tests.process.real_service import MODEL, ending_trainings, follow_until, next_nursery, serving, write_workspace
+
+# Where there is a pipe to wait at, the first attempt stands still in its 16th pass, in the middle of its second epoch: it is
+# not over before it is killed, paused or stopped.
+HELD = MODEL.replace(
+    "        work =",
+    """        self.passes = getattr(self, "passes", 0) + self.training
+        first = os.environ["PYTORCH_TRAINER_ATTEMPT"].endswith("/1")
+        if self.passes == 16 and first and os.path.exists("PIPE"):
+            open("PIPE").read()
+        work =""",
+    1,
+).replace("import torch\n", "import os\n\nimport torch\n", 1)
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +32,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, h
     folder = tmp_path_factory.mktemp("attempts")
     home, workspace = folder / "home", folder / "workspace"
     request = write_workspace(workspace)
+    (workspace / "slow.py").write_text(HELD.replace("PIPE", str(workspace / "pipe")))
     request["checkpointConfig"] = {"saveEverySteps": 3}
     request["dataConfig"]["batchSize"] = 40
     request["trainingConfig"]["epochs"] = 4
@@ -28,6 +41,16 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, h
         job_id = client.post("/v1/jobs", json=request).json()["jobId"]
         follow_until(client, job_id, "job.completed")
         yield home, client, request, digest(payload_of(client, job_id))
+
+
+@pytest.fixture
+def pipe(training: tuple[Path, httpx.Client, dict[str, Any], str]) -> Iterator[Path]:
+    """Where the first attempt of a job waits: opened to be written to as soon as it stands there, which goes on when that is
+    closed."""
+    path = training[0].with_name("workspace") / "pipe"
+    os.mkfifo(path)
+    yield path
+    path.unlink()
 
 
 def payload_of(client: httpx.Client, job_id: str) -> dict[str, Any]:
@@ -56,13 +79,14 @@ def whole(events: list[dict[str, Any]], payload: dict[str, Any], epochs: int) ->
 
 
 @pytest.mark.timeout(180)
-def test_a_killed_training_goes_on_by_itself(training: tuple[Path, httpx.Client, dict[str, Any], str]):
+def test_a_killed_training_goes_on_by_itself(training: tuple[Path, httpx.Client, dict[str, Any], str], pipe: Path):
     _, client, request, undisturbed = training
     job_id = client.post("/v1/jobs", json=request).json()["jobId"]
     events = follow_until(client, job_id, "epoch.completed")
     events += follow_until(client, job_id, "step", events[-1]["seq"])
     started = next(event for event in events if event["type"] == "job.started")
-    os.kill(started["data"]["pid"], signal.SIGKILL)
+    with pipe.open("wb"):
+        os.kill(started["data"]["pid"], signal.SIGKILL)
     events += follow_until(client, job_id, "job.completed", events[-1]["seq"])
     payload = payload_of(client, job_id)
     whole(events, payload, request["trainingConfig"]["epochs"])
@@ -74,12 +98,13 @@ def test_a_killed_training_goes_on_by_itself(training: tuple[Path, httpx.Client,
 
 
 @pytest.mark.timeout(180)
-def test_a_paused_training_goes_on_where_it_was(training: tuple[Path, httpx.Client, dict[str, Any], str]):
+def test_a_paused_training_goes_on_where_it_was(training: tuple[Path, httpx.Client, dict[str, Any], str], pipe: Path):
     home, client, request, undisturbed = training
     job_id = client.post("/v1/jobs", json=request).json()["jobId"]
     events = follow_until(client, job_id, "epoch.completed")
     events += follow_until(client, job_id, "step", events[-1]["seq"])
-    client.post(f"/v1/jobs/{job_id}/pause")
+    with pipe.open("wb"):
+        client.post(f"/v1/jobs/{job_id}/pause")
     events += follow_until(client, job_id, "job.paused", events[-1]["seq"])
     assert client.get(f"/v1/jobs/{job_id}").json()["state"] == "paused"
     assert marked(f"PYTORCH_TRAINER_ATTEMPT={home / 'jobs' / job_id / 'attempts' / '1'}") == []
@@ -96,11 +121,14 @@ def test_a_paused_training_goes_on_where_it_was(training: tuple[Path, httpx.Clie
 
 
 @pytest.mark.timeout(180)
-def test_a_training_that_is_stopped_keeps_what_it_has(training: tuple[Path, httpx.Client, dict[str, Any], str]):
+def test_a_training_that_is_stopped_keeps_what_it_has(
+    training: tuple[Path, httpx.Client, dict[str, Any], str], pipe: Path
+):
     _, client, request, _ = training
     job_id = client.post("/v1/jobs", json=request).json()["jobId"]
     follow_until(client, job_id, "epoch.completed")
-    client.post(f"/v1/jobs/{job_id}/stop")
+    with pipe.open("wb"):
+        client.post(f"/v1/jobs/{job_id}/stop")
     follow_until(client, job_id, "job.completed")
     payload = client.get(f"/v1/jobs/{job_id}/result").json()
     assert payload["status"] == "early_stopped"

@@ -50,12 +50,13 @@ def waiting(folder: Path) -> Iterator[tuple[WorkerProcess, AttemptFolder, list[P
         yield started, attempt, [found for pid in descendants(started.pid) if (found := Process.find(pid))]
     finally:
         started.kill()
+        started.release()
 
 
 def check_gone(processes: list[Process]) -> None:
     assert len(processes) >= 4
     for process in processes:
-        assert process.has_ended(5000)
+        assert process.has_ended(60_000)
         process.release()
 
 

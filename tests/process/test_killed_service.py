@@ -51,7 +51,7 @@ def test_a_service_that_is_told_to_end_leaves_its_training_to_the_next_one(tmp_p
             job_id = client.post("/v1/jobs", json=request).json()["jobId"]
             before = follow_until(client, job_id, "step")
             service.terminate()
-            assert service.wait(30) == 0
+            assert service.wait(100) == 0
         with serving(home, workspace) as (_, client):
             after = follow_until(client, job_id, "job.completed", before[-1]["seq"])
     assert [event["seq"] for event in [*before, *after]] == list(range(len(before) + len(after)))

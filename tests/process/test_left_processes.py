@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -66,16 +66,22 @@ def worker(folder: Path, end: str, nursery: NoNursery) -> Iterator[tuple[WorkerP
         yield begun, int(pids.read_text())
     finally:
         begun.kill()
+        begun.release()
         for pid in map(int, pids.read_text().split()):
             if (left := Process.find(pid)) is not None:
                 left.send(signal.SIGKILL)
 
 
-def state_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+def stands_still(pid: int) -> bool:
+    """Whether it was stopped; one that has ended meanwhile was not."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    return False
 
 
-STOPS_WHEN_ASKED = "signal.signal(signal.SIGTERM, lambda *_: os._exit(9))\nsignal.raise_signal(signal.SIGSTOP)"
+STOPS_WHEN_ASKED = (
+    "signal.signal(signal.SIGTERM, lambda *_: os._exit(9))\nsignal.raise_signal(signal.SIGSTOP)\nsignal.pause()"
+)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +94,8 @@ def test_a_hidden_process_ends_with_its_worker_however_that_ends(
 ):
     with worker(tmp_path, end, either) as (begun, hidden):
         if end == STOPS_WHEN_ASKED:
-            # It stands still until its handler is there; the warden passes the signal on.
-            while not (standing := [pid for pid in descendants(begun.pid) if state_of(pid) == "T"]):
+            # It stands still until its handler is there; the warden passes the signal on, which is waited for.
+            while not (standing := [pid for pid in descendants(begun.pid) if stands_still(pid)]):
                 assert not has_ended(begun.pid, 20)
             begun.ask_to_stop()
             os.kill(standing[0], signal.SIGCONT)

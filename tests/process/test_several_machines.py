@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from tests.ports import free_port
 from tests.process.real_service import ending_trainings, follow_until, serving, write_workspace
 from tests.tiers import LARGE
 
 CLOCKS = ("seconds", "samplesPerSecond", "dataWaitSeconds", "evaluationSeconds")
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody uses."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def newest_weights(payload: dict[str, Any]) -> dict[str, np.ndarray]:

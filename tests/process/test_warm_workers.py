@@ -122,7 +122,7 @@ def forked(attempt: AttemptFolder, nursery: Nursery, **variables: str) -> Iterat
     yield answer
     if answer is not None:
         answer.release()
-        assert answer.process.has_ended(20_000)
+        assert answer.process.has_ended(60_000)
         answer.process.release()
 
 

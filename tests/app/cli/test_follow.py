@@ -49,6 +49,7 @@ def test_a_follower_that_was_left_goes_on_where_it_was(tmp_path: Path) -> None:
         assert next(iter(follower))["seq"] == 2
 
 
+@pytest.mark.alone
 def test_a_service_that_stays_away_is_given_up_after_a_bounded_time(tmp_path: Path) -> None:
     with RunningService(tmp_path / "home", tmp_path) as service:
         client = client_of(service)

@@ -56,7 +56,7 @@ class Lines(logging.Handler):
     def until(self, holds: Callable[[], bool]) -> None:
         """Wait until it is so."""
         with self._more:
-            assert self._more.wait_for(holds, 20)
+            assert self._more.wait_for(holds, 60)
 
     def _of_requests(self) -> list[dict[str, Any]]:
         return [line for line in self.documents if "route" in line]
@@ -170,6 +170,8 @@ def test_the_life_of_a_job_is_told(service: Listening):
         service.settled(done)
         service.settled(failed)
         lines.requests(4)
+        # A job is seen to have ended when that is stored, and it is told then.
+        lines.until(lambda: [line.get("event") for line in lines.documents].count("job.completed") == 2)
     told = [line for line in lines.documents if line.get("jobId") == done]
     assert [(line["event"], line["attempt"]) for line in told] == [
         ("job.queued", 0),
@@ -194,6 +196,7 @@ def test_no_secret_and_nothing_that_a_client_or_a_model_has_worded_is_logged(ser
         service.client.get("/canary?canary=canary", headers={"Cookie": "canary", "User-Agent": "canary"})
         service.client.post("/v1/jobs", content=b"canary", headers={"Idempotency-Key": "canary"})
         lines.requests(5)
+        lines.until(lambda: any(line.get("event") == "job.completed" for line in lines.documents))
     everything = "\n".join([*lines.texts, *map(json.dumps, lines.documents)])
     assert everything.count("job.completed") > 0
     assert "canary" not in everything
@@ -224,7 +227,7 @@ def test_a_service_that_logs_json_says_nothing_else_on_standard_error(tmp_path: 
         httpx.get(f"{url}/healthz", trust_env=False)
         httpx.get(f"{url}/v1/jobs", trust_env=False)
         process.terminate()
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=60)
     lines = [json.loads(line) for line in said.splitlines()]
     assert process.returncode == 0
     assert [line["route"] for line in lines if "route" in line] == ["/healthz", "unmatched"]

@@ -44,13 +44,13 @@ def holder(service: Listening, name: str) -> httpx.Client:
 
 
 def test_who_asks_too_often_is_told_when_to_come_again_and_others_are_served(tmp_path: Path):
-    with listening(tmp_path, requests_per_minute=10) as service, holder(service, "busy") as busy:
-        codes = [busy.get("/v1/jobs").status_code for _ in range(12)]
-        assert codes == [200] * 10 + [429] * 2
+    with listening(tmp_path, requests_per_minute=2) as service, holder(service, "busy") as busy:
+        codes = [busy.get("/v1/jobs").status_code for _ in range(4)]
+        assert codes == [200] * 2 + [429] * 2
         answer = busy.post("/v1/jobs", json=service.model(WHOLE))
         problem = check_problem(answer, 429, "rate_limited")
         assert (problem["retryable"], problem["recovery"]) == (True, "retry_unchanged")
-        assert 1 <= int(answer.headers["retry-after"]) <= 6
+        assert 1 <= int(answer.headers["retry-after"]) <= 30
         assert "busy" in problem["detail"]
         assert service.client.get("/v1/jobs").json() == {"jobs": []}
         assert {busy.get("/healthz").status_code for _ in range(30)} == {200}

@@ -72,12 +72,12 @@ def test_a_body_that_nobody_reads_holds_no_connection_either(service: Listening)
 
 
 def test_a_connection_that_says_nothing_is_closed(service: Listening):
-    with socket.create_connection(address_of(service), timeout=10) as connection:
+    with socket.create_connection(address_of(service), timeout=60) as connection:
         assert connection.recv(1) == b""
 
 
 def test_what_is_no_http_is_a_problem_document(service: Listening):
-    with socket.create_connection(address_of(service), timeout=10) as connection:
+    with socket.create_connection(address_of(service), timeout=60) as connection:
         connection.sendall(b"\x16\x03\x01 hello\r\n\r\n")
         answer = b""
         while piece := connection.recv(65536):

@@ -141,7 +141,7 @@ def test_a_service_that_ends_ends_its_streams_and_waits_at_once(tmp_path):
             assert service.client.get("/readyz").status_code == 200
             service.server.handle_exit(signal.SIGTERM, None)
             assert [message.event for message in messages] == []
-            waiting.settimeout(20)
+            waiting.settimeout(60)
             assert b'"state":"running"' in b"".join(iter(lambda: waiting.recv(65536), b""))
     # The training went on, and the next service adopts it.
     with listening(tmp_path) as service:

@@ -44,7 +44,7 @@ class Receiver:
 
     def next(self) -> Received:
         """The next request, which is waited for."""
-        return self.received.get(timeout=20)
+        return self.received.get(timeout=60)
 
     def nothing_more(self) -> bool:
         """Whether all that came has been looked at."""
@@ -71,7 +71,7 @@ def receiving(
                 answer = receiver.answers.pop(0) if len(receiver.answers) > 1 else receiver.answers[0]
             receiver.received.put(Received(self.path, headers, body))
             if gate is not None:
-                gate.wait(20)
+                gate.wait(60)
             with receiver.lock:
                 receiver.at_once -= 1
             status, more = answer if isinstance(answer, tuple) else (answer, {})

@@ -149,7 +149,7 @@ def test_a_host_is_reached_at_another_of_its_addresses_when_the_first_does_not_a
 
 async def post(targets: Targets, url: str, **sending: object) -> Answer:
     """How a POST of nothing much goes."""
-    sender = Sender(targets, **{"seconds": 5.0, **sending})  # type: ignore[arg-type]
+    sender = Sender(targets, **{"seconds": 60.0, **sending})  # type: ignore[arg-type]
     try:
         return await sender.post(url, b"{}", {})
     finally:

@@ -20,7 +20,7 @@ from tests.app.webhooks.receiver import Receiver, events_of, receiving
 from tests.app.webhooks.test_sending import documented_verify
 
 STARTED = "say('job.started', pid=1, engine='native', devices=['cpu'], versions={})\n"
-OPEN: dict[str, Any] = {"webhook_hosts": ("127.0.0.1",), "webhook_first_wait_seconds": 0.02, "webhook_seconds": 5.0}
+OPEN: dict[str, Any] = {"webhook_hosts": ("127.0.0.1",), "webhook_first_wait_seconds": 0.02, "webhook_seconds": 60.0}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def deliveries(service: Listening, job_id: str) -> list[dict[str, Any]]:
 
 def once(service: Listening, job_id: str, holds: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
     """The deliveries, once it is so. A delivery is written down after its receiver has it, and nothing is told of that."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not holds(found := deliveries(service, job_id)):
         assert time.monotonic() < deadline, found
     return found
@@ -236,6 +236,7 @@ def test_a_slow_receiver_holds_a_few_and_not_all(service: Listening):
 
 
 def test_the_secret_and_the_query_of_a_url_are_nowhere(service: Listening, caplog: pytest.LogCaptureFixture):
+    deadline = time.monotonic() + 60
     logging.getLogger("app").addHandler(caplog.handler)
     with receiving(500, 204) as receiver:
         job_id = service.submit(STARTED + WHOLE, notify=notify(receiver, path="/canary?canary"))
@@ -265,8 +266,9 @@ def test_the_secret_and_the_query_of_a_url_are_nowhere(service: Listening, caplo
     assert secret not in everything
     assert secret.removeprefix("whsec_") not in everything
     assert "canary" not in shown + caplog.text
-    metrics = service.client.get("/metrics").text
-    assert "pytorch_trainer_webhooks_pending 0.0" in metrics
+    # Those of other tests may still be on their way.
+    while "pytorch_trainer_webhooks_pending 0.0" not in service.client.get("/metrics").text:
+        assert time.monotonic() < deadline
 
 
 def test_a_worker_that_talks_without_end_does_not_write_without_end(service: Listening):

@@ -24,6 +24,7 @@ def spin(seconds_by_threads: dict[int, float]) -> None:
         pass
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("seconds", "most", "number"),
     [

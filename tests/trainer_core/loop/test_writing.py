@@ -115,13 +115,13 @@ class Waiting(Channel):
 
     def emit(self, data: EventData) -> None:
         if isinstance(data, CheckpointSaved):
-            self.in_time.append(self._stepped.wait(20))
+            self.in_time.append(self._stepped.wait(60))
         super().emit(data)
         if isinstance(data, CheckpointSaved):
             self._saved.set()
         if isinstance(data, Step) and data.step == 8:
             self._stepped.set()
-            self.in_time.append(self._saved.wait(20))
+            self.in_time.append(self._saved.wait(60))
 
 
 def test_steps_go_on_while_a_checkpoint_is_written(bench) -> None:

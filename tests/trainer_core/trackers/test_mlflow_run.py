@@ -214,7 +214,7 @@ def test_a_store_that_cannot_be_reached_is_given_up_with_its_reason(
     ending.tell("succeeded")
     delivery = Delivery(tracked.run, attempt.folder, ending)
     delivery.start()
-    delivery.join(20)
+    delivery.join(60)
     assert not delivery.is_alive()
     assert tracked.reports[-1].status == "failed"
     assert len(tracked.reports[-1].message) > 20

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -21,7 +22,7 @@ from trainer_core.trackers.process import Patience, TrackerProcess, start_apart
 SUCCEEDED = Outcome(state="succeeded")
 
 
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 90.0) -> None:
     """Look until ``condition`` holds; another process makes it true."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -76,7 +77,7 @@ def test_a_killed_tracker_fails_nothing_and_its_figures_can_be_exported_later(ma
 
     (attempt.folder / OUTCOME_FILE).write_text(SUCCEEDED.model_dump_json(by_alias=True, exclude_none=True))
     command = alert.remedy.partition("python ")[2].partition(" <")[0]
-    subprocess.run([sys.executable, *command.split()], stdin=subprocess.DEVNULL, check=True, timeout=60)
+    subprocess.run([sys.executable, *command.split()], stdin=subprocess.DEVNULL, check=True, timeout=100)
     (run,) = runs(uri, "job-1")
     assert (run.info.status, run.data.metrics["epoch"]) == ("FINISHED", 3.0)
 
@@ -88,7 +89,7 @@ def test_a_tracker_whose_worker_is_gone_ends_by_itself(make_attempt, tmp_path):
     command = [sys.executable, "-m", "trainer_core.trackers.main", str(attempt.folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         process.stdin.close()
-        assert process.wait(60) == 0
+        assert process.wait(100) == 0
     (run,) = runs(uri, "job-1")
     assert (run.info.status, run.data.tags["pytorch_trainer.state"]) == ("FAILED", "lost")
 
@@ -116,7 +117,7 @@ def test_metrics_csv_grows_while_a_silent_store_is_waited_for(make_attempt):
         process = TrackerProcess.start(attempt.assignment, Patience(quiet_seconds=0.2, total_seconds=5))
         server.accept()  # MLflow asks, and gets no answer
         attempt.say(EpochCompleted(epoch=4, train_loss=0.25))
-        until(lambda: attempt.metrics.splitlines()[-1].startswith("4,0.25"), 3)
+        until(lambda: attempt.metrics.splitlines()[-1].startswith("4,0.25"))
         (tracking,) = process.finish(SUCCEEDED, Channel())
     assert tracking.status == "failed"
     assert "secret" not in tracking.model_dump_json()
@@ -142,8 +143,19 @@ def test_a_process_that_cannot_be_started_and_a_table_that_cannot_be_written_are
 
 
 def child_of(folder: Path) -> psutil.Process:
-    """The one child of this process that was started for ``folder``: other tests have left it others."""
-    (child,) = [child for child in psutil.Process().children() if str(folder) in child.cmdline()]
+    """The one child of this process that was started for ``folder``, as soon as it says so: it has its program before it has
+    its arguments. Other tests have left this process others, which may have ended."""
+    found: list[psutil.Process] = []
+
+    def look() -> bool:
+        for child in psutil.Process().children():
+            with suppress(psutil.NoSuchProcess):  # a zombie is one
+                if str(folder) in child.cmdline():
+                    found.append(child)
+        return bool(found)
+
+    until(look)
+    (child,) = found
     return child
 
 

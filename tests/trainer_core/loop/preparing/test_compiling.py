@@ -175,6 +175,7 @@ def slow(graph: torch.fx.GraphModule, _inputs: list) -> object:
     return call
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("pays", [True, False])
 def test_auto_keeps_what_is_faster(bench, pays):
     """The trial of a pass decides, and leaves no trace."""

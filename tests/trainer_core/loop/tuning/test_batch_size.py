@@ -138,6 +138,7 @@ def test_only_suggested_it_changes_nothing(limited):
     assert same_weights(run, limited.train("given", trainingConfig=TRAINING, modelConfig={"args": {"limit": 40}}))
 
 
+@pytest.mark.alone
 def test_by_throughput_it_ends_where_more_are_no_faster(limited):
     """A pass takes as long for one sample as for eight, and then more than in proportion."""
     run = searched(limited, args={"seconds": 0.01}, by="throughput")
