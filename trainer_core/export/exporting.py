@@ -1,5 +1,6 @@
 """What is done with the best weights when the training is over: the files that exportConfig asks for."""
 
+import os
 import pickle
 import shutil
 import signal
@@ -19,6 +20,7 @@ from trainer_core.data.samples import Data
 from trainer_core.export.child import ExportProcess
 from trainer_core.export.messages import Word, Work
 from trainer_core.failure import Failure, is_disk_full
+from trainer_core.guard.tree import Member, Tree, shared_fairly
 from trainer_core.loop.trees import as_tensors
 from trainer_core.stop import Stop
 
@@ -67,7 +69,11 @@ class WantedExporting(Exporting):
 
     def _prepare(self, checkpoint: str, formats: list[ExportFormat]) -> Work:
         work = Work(
-            assignment=self._assignment, checkpoint=checkpoint, formats=formats, threads=torch.get_num_threads()
+            assignment=self._assignment,
+            checkpoint=checkpoint,
+            formats=formats,
+            threads=torch.get_num_threads(),
+            memory=_memory_left(self._assignment.bounds.memory_bytes),
         )
         if work.folder.exists():
             # Of an attempt before this one.
@@ -167,6 +173,13 @@ class _Watch:
         if now >= self._next:
             self._next = now + _SAY_SECONDS
             self._channel.emit(ExportProgress(format=self._format, stage=self._stage, seconds=now - self._began))
+
+
+def _memory_left(most: int | None) -> int | None:
+    """Bytes that the job may still take, where it may not take all there is. What this process has stays with it."""
+    if most is None:
+        return None
+    return most - shared_fairly([Member(os.getpid(), 0, 0), *Tree().look()])
 
 
 def _artifact(export: Export) -> Artifact:

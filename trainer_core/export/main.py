@@ -9,7 +9,6 @@ import os
 import resource
 import signal
 import sys
-from pathlib import Path
 
 import torch
 
@@ -17,7 +16,6 @@ from schemas.exporting import ExportStage
 from trainer_core.export.making import make
 from trainer_core.export.messages import Word, Work
 from trainer_core.export.subject import Subject
-from trainer_core.guard.watch import size_of
 from trainer_core.leaving import die_with, leave
 
 
@@ -30,10 +28,11 @@ def main(pipe: int, worker: int) -> int:
     subject = Subject(work, sys.stdin.buffer.read())
     os.chdir(work.assignment.workspace)
     torch.set_num_threads(work.threads)
+    if work.memory is not None:
+        limit(work.memory)
     os.set_inheritable(pipe, False)
     with open(pipe, "wb", buffering=0) as line:
         for format in work.formats:
-            bound(work)
 
             def say(stage: ExportStage) -> None:
                 line.write(_spelt(Word(format=format, stage=stage)))  # noqa: B023
@@ -42,15 +41,13 @@ def main(pipe: int, worker: int) -> int:
     return 0
 
 
-def bound(work: Work) -> None:
-    """No file may take more than the job has left of ``resources.diskMiB``: writing fails before the warden ends the job."""
-    most = work.assignment.bounds.disk_bytes
-    if most is None:
-        return
-    folders = (work.assignment.attempt_folder, work.assignment.run_folder)
-    room = max(0, most - sum(size_of(Path(folder)) for folder in folders))
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room if hard == resource.RLIM_INFINITY else min(room, hard), hard))
+def limit(memory: int) -> None:
+    """This process takes no more than ``memory``: asking for more fails, before the warden would end the job, and the training
+    with it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    # Linux takes a limit of 0 for none (may_expand_vm).
+    most = max(resource.getpagesize(), memory)
+    resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def _spelt(word: Word) -> bytes:

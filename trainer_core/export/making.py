@@ -1,6 +1,5 @@
 """One file of one format, or why there is none."""
 
-import errno
 import importlib
 import os
 import time
@@ -15,10 +14,14 @@ from trainer_core.checkpoints.artifacts import file_artifact
 from trainer_core.export.messages import Work
 from trainer_core.export.subject import Say, Subject
 from trainer_core.failure import Failure, is_disk_full
+from trainer_core.guard.watch import size_of
 from trainer_core.loop.forward import is_out_of_memory
 from trainer_core.models.user_code import user_place
 
 _AGAIN = "submit again with resumeFrom set to the run's folder: nothing is trained again"
+
+# Of a program: what is in its file beside the weights, with room to spare.
+_BESIDE_WEIGHTS = 1 << 20
 
 
 def make(format: ExportFormat, subject: Subject, work: Work, say: Say) -> Export:
@@ -33,6 +36,7 @@ def make(format: ExportFormat, subject: Subject, work: Work, say: Say) -> Export
 
     enter("preparing")
     try:
+        _require_room(format, subject, work)
         facts = _door(format)(subject, draft, enter)
         with draft.open("rb") as file:
             os.fsync(file.fileno())
@@ -53,6 +57,19 @@ def make(format: ExportFormat, subject: Subject, work: Work, say: Say) -> Export
     )
 
 
+def _require_room(format: ExportFormat, subject: Subject, work: Work) -> None:
+    """Raise Failure ``quota_exceeded`` where the file, which has the weights in it, would take the job beyond
+    ``resources.diskMiB``: its warden would end it, and the training with it."""
+    most = work.assignment.bounds.disk_bytes
+    if most is None:
+        return
+    folders = (work.assignment.attempt_folder, work.assignment.run_folder)
+    room, needed = most - sum(size_of(Path(folder)) for folder in folders), subject.bytes + _BESIDE_WEIGHTS
+    if needed > room:
+        message = f"{EXPORTS[format].title} wants about {needed >> 20} MiB of disk, and resources.diskMiB leaves {room >> 20}."
+        raise Failure("quota_exceeded", message, next_move=f"Raise resources.diskMiB, then {_AGAIN}.")
+
+
 def _door(format: ExportFormat) -> Callable[[Subject, Path, Say], dict[str, Any]]:
     """What writes the format, its libraries imported now."""
     module, function = EXPORTS[format].door.split(":")
@@ -67,13 +84,11 @@ def _failure(error: Exception, format: ExportFormat, stage: ExportStage, model_p
     if is_disk_full(error):
         message = f"No space left on the disk of the run ({stage} {title})."
         return Failure("disk_full", message, next_move=f"Free disk space, then {_AGAIN}.")
-    if isinstance(error, OSError) and error.errno == errno.EFBIG:
-        message = f"The file of {title} would take the run beyond resources.diskMiB."
-        return Failure("quota_exceeded", message, next_move=f"Raise resources.diskMiB, then {_AGAIN}.")
     detail = "".join(traceback.format_exception(error))
     if is_out_of_memory(error):
         message = f"Memory ran out ({stage} {title})."
-        return Failure("out_of_memory", message, next_move=f"Let other jobs end, then {_AGAIN}.", detail=detail)
+        move = f"Raise resources.memoryMiB where it is set, or let other jobs end, then {_AGAIN}."
+        return Failure("out_of_memory", message, next_move=move, detail=detail)
     place = user_place(error, model_path)
     where = f", line {place.line} of {model_path.name}" if place is not None else ""
     message = f"This model cannot be exported to {title}: {type(error).__name__} ({stage}{where})."

@@ -9,13 +9,14 @@ from schemas.result import Export
 
 
 class Work(Document):
-    """What is to be made: each of ``formats``, of the weights in ``checkpoint``, with so many CPU ``threads``. After it come
-    the samples that a program is made and checked with."""
+    """What is to be made: each of ``formats``, of the weights in ``checkpoint``, with so many CPU ``threads`` and bytes of
+    ``memory``, all there is where it is absent. After it come the samples that a program is made and checked with."""
 
     assignment: Assignment
     checkpoint: str
     formats: list[ExportFormat]
     threads: int
+    memory: int | None = None
 
     @property
     def folder(self) -> Path:

@@ -46,6 +46,11 @@ class Subject:
         return verify(self._checkpoint)
 
     @property
+    def bytes(self) -> int:
+        """Of the weights."""
+        return self.manifest.files[WEIGHTS_FILE].bytes
+
+    @property
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of the model's state, by name."""
         assert self.manifest

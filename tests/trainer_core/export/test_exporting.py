@@ -21,10 +21,12 @@ from schemas.events import (
     ExportProgress,
 )
 from schemas.exporting import EXPORTS
+from schemas.isolation import Bounds
 from schemas.result import Export
 from tests.trainer_core.conftest import Bench, Run
 from trainer_core.channel import Channel
 from trainer_core.checkpoints.manifest import verify
+from trainer_core.engines.native import train
 from trainer_core.stop import Stop
 
 # Its evaluation is not its training, and neither is what its export does.
@@ -45,6 +47,21 @@ class Net(nn.Module):
         if {}:
             {}
         return self.layers(x)
+"""
+# Of 20 MiB.
+LARGE_MODEL = """
+import torch
+from torch import nn
+
+
+class Large(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+        self.register_buffer("table", torch.zeros(5_000_000))
+
+    def forward(self, x):
+        return self.layer(x) + self.table[:3]
 """
 ALL = {"formats": list(EXPORTS)}
 
@@ -195,3 +212,17 @@ def test_what_is_not_kept_is_not_exported(bench: Bench):
     run = bench.train(channel=channel, stop=stop, exportConfig=ALL)
     assert run.ending is not None
     assert (run.ending.state, run.of(ExportCompleted)) == ("stopped", [])
+
+
+def test_an_export_takes_no_memory_that_the_job_may_not_have(bench: Bench):
+    """Who watches over the job would end it."""
+    bench.write_model(LARGE_MODEL)
+    assignment = bench.assignment(
+        trainingConfig={"epochs": 1, "maxSteps": 1}, exportConfig={"formats": ["torch_export"]}
+    )
+    channel = Channel()
+    ending = train(assignment.model_copy(update={"bounds": Bounds(memory_bytes=1 << 20)}), channel, Stop())
+    assert ending.state == "succeeded"
+    (export,) = [data for data in channel.said if isinstance(data, ExportCompleted)]
+    assert (export.status, export.error.code) == ("failed", "out_of_memory")
+    assert list((Path(assignment.run_folder) / "export").iterdir()) == []

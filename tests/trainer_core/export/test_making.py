@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from schemas.assignment import Assignment
 from schemas.exporting import EXPORT_FOLDER, ExportFormat
+from schemas.isolation import Bounds
 from schemas.result import Export
 from tests.trainer_core.conftest import Bench
 from trainer_core.export.agreement import require_agreement
@@ -39,11 +39,11 @@ class Net(nn.Module):
 """
 
 
-def made(bench: Bench, forward: str, format: ExportFormat) -> Export:
+def made(bench: Bench, forward: str, format: ExportFormat, bounds: Bounds | None = None) -> Export:
     """The model of a run, exported in this process."""
     bench.write_model(MODEL.format(forward))
     run = bench.train(trainingConfig={"epochs": 1})
-    assignment: Assignment = bench.assignment()
+    assignment = bench.assignment().model_copy(update={"bounds": bounds or Bounds()})
     assert run.ending is not None
     checkpoint = Path(run.ending.artifacts[-1].path).parent
     work = Work(assignment=assignment, checkpoint=str(checkpoint), formats=[format], threads=1)
@@ -74,6 +74,12 @@ def test_a_model_that_cannot_be_exported_is_told_why(bench: Bench, format: Expor
     assert export.error.code == "export_failed"
     assert message in export.error.message
     assert "nothing is trained again" in export.error.next_move
+
+
+def test_a_file_for_which_the_job_has_no_room_is_not_begun(bench: Bench):
+    export = made(bench, COUNTS, "safetensors", Bounds(disk_bytes=1 << 20))
+    assert export.error.code == "quota_exceeded"
+    assert "about 1 MiB of disk, and resources.diskMiB leaves 0" in export.error.message
 
 
 class Several(nn.Module):
