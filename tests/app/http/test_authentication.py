@@ -22,7 +22,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listening]:
 
 def bare(service: Listening, method: str, path: str, **headers: str) -> httpx.Response:
     """The answer to a request without a token."""
-    return httpx.request(method, service.server.url + path, headers=headers, trust_env=False, timeout=30)
+    return httpx.request(method, service.server.url + path, headers=headers, trust_env=False, timeout=60)
 
 
 def test_every_route_but_the_open_ones_wants_the_token(service: Listening):

@@ -89,7 +89,7 @@ def test_a_stream_that_is_complete_ends_without_a_farewell(service: Listening):
     job_id = service.submit(TRAINS + WHOLE)
     _, browser, reading = streamed(service, job_id, "text/event-stream")
     service.open_gate(job_id)
-    reading.join(20)
+    reading.join(60)
     assert "job.completed" in "".join(browser)
     assert "5000" not in "".join(browser).rpartition("job.completed")[2]
 

@@ -63,7 +63,7 @@ def test_open_streams_are_counted_and_given_back(tmp_path: Path):
     ):
         job_id = one.post("/v1/jobs", json=service.model(f"epoch(1); gate('go'); {WHOLE}")).json()["jobId"]
         headers = {"Accept": "text/event-stream"}
-        opened = threading.Barrier(4, timeout=30)
+        opened = threading.Barrier(4, timeout=60)
 
         def watch(_number: int) -> str:
             with client_of(service.settings, service.server.url) as client:
@@ -82,7 +82,7 @@ def test_open_streams_are_counted_and_given_back(tmp_path: Path):
             assert int(answer.headers["retry-after"]) >= 1
             assert service.client.get(f"/v1/jobs/{job_id}").status_code == 200
             service.open_gate(job_id)
-            assert all("job.completed" in text.result(30) for text in whole)
+            assert all("job.completed" in text.result(60) for text in whole)
         assert one.get("/v1/jobs").status_code == 200
 
 

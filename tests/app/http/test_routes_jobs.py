@@ -94,11 +94,11 @@ def test_waiting_for_an_epoch_and_for_a_state_counts_from_what_the_client_has_se
     again = service.until(job_id, "epoch")
     assert again["lastSeq"] >= first["lastSeq"]
     answers: list[httpx.Response] = []
-    params = {"wait": 30, "until": "epoch", "after": first["lastSeq"]}
+    params = {"wait": 60, "until": "epoch", "after": first["lastSeq"]}
     waiting = threading.Thread(target=lambda: answers.append(service.client.get(f"/v1/jobs/{job_id}", params=params)))
     waiting.start()
     service.open_gate(job_id)
-    waiting.join(30)
+    waiting.join(60)
     seen = answers[0].json()
     assert seen["progress"].get("epoch") == 2 or seen["state"] == "succeeded"
     assert service.until(job_id, "state", after=first["lastSeq"])["state"] in ("finalizing", "succeeded")
@@ -141,7 +141,7 @@ def test_the_same_key_and_input_name_the_same_job_and_another_input_is_refused(s
 
 def test_a_key_sent_by_two_clients_at_once_is_one_job(service: Listening):
     """Two clients with a connection each, many times over: whichever comes first, both are told of the same job."""
-    body, start = service.model(WHOLE), threading.Barrier(2, timeout=30)
+    body, start = service.model(WHOLE), threading.Barrier(2, timeout=60)
 
     def post(keys: list[str]) -> list[str]:
         with client_of(service.settings, service.server.url) as client:
@@ -165,7 +165,7 @@ def test_a_key_sent_by_two_clients_at_once_is_one_job(service: Listening):
 
 
 def test_two_inputs_sent_at_once_with_one_key_are_one_job_and_one_refusal(service: Listening):
-    body, start = service.model(WHOLE), threading.Barrier(2, timeout=30)
+    body, start = service.model(WHOLE), threading.Barrier(2, timeout=60)
 
     def post(team: str) -> list[int]:
         with client_of(service.settings, service.server.url) as client:
