@@ -13,7 +13,7 @@ from tests.native.preload import preloaded
 from tests.tiers import rounds
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES, STEPS = rounds(60, 1000), 50
+EXAMPLES, STEPS = rounds(200, 1000), 50
 
 
 def run_model(clock: Path, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -19,7 +19,7 @@ from tests.process.real_service import MODEL, follow_until, write_table
 from tests.tiers import LARGE, rounds
 
 KILLS = rounds(2, 40)
-KILLS_OF_A_JOB = rounds(2, 4)
+KILLS_OF_A_JOB = 2
 # From the kill to the next step, with the rest of 2 s that there is after a job's first loss. A later loss is followed by a
 # longer rest: what is beyond it counts.
 BACK_SECONDS = 10.0
