@@ -13,12 +13,17 @@ def lost_loader(error: BaseException) -> Failure | None:
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, RuntimeError) and str(seen).startswith("DataLoader worker"):
-            return Failure(
-                "worker_lost",
-                "A loader process died while it read samples.",
-                next_move="Set dataConfig.numWorkers to 0 to see where the data set crashes; give it fewer if memory ran out.",
-                place=Place(pointer="/dataConfig/numWorkers"),
-                detail=str(seen),
-            )
+            return lost(str(seen))
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def lost(detail: str) -> Failure:
+    """The failure itself."""
+    return Failure(
+        "worker_lost",
+        "A loader process died while it read samples.",
+        next_move="Set dataConfig.numWorkers to 0 to see where the data set crashes; give it fewer if memory ran out.",
+        place=Place(pointer="/dataConfig/numWorkers"),
+        detail=detail,
+    )

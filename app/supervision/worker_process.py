@@ -169,11 +169,13 @@ class WorkerProcess:
         SIGABRT is what Python's fault handler answers with a dump, whatever holds the interpreter. The warden ignores it.
         """
         found = [process for process in map(Process.find, [self.pid, *descendants(self.pid)]) if process is not None]
-        for process in found:
-            process.send(signal.SIGABRT)
-        for process in found:
-            process.has_ended(_DUMP_MILLISECONDS)
-            process.release()
+        # The warden and its worker last: ranks die with the worker, whatever they have not yet written.
+        for together in (found[2:], found[:2]):
+            for process in together:
+                process.send(signal.SIGABRT)
+            for process in together:
+                process.has_ended(_DUMP_MILLISECONDS)
+                process.release()
         self.kill()
 
     def processor_seconds(self) -> float:

@@ -13,7 +13,7 @@ from trainer_core.data.draws import drawing
 from trainer_core.data.samples import Arrays, Indices, Samples
 from trainer_core.failure import Failure
 from trainer_core.loop.trees import as_tensors
-from trainer_core.lost_loader import lost_loader
+from trainer_core.lost_loader import lost, lost_loader
 
 # Of a GPU's free memory, what resident data may take; the rest is for model, optimizer and activations.
 _RESIDENT_SHARE = 0.4
@@ -102,14 +102,17 @@ class Streamed:
 
 @contextmanager
 def telling_lost_loaders() -> Iterator[None]:
-    """A loader process that dies without a word (a crash in C, the kernel's killer) is a Failure ``worker_lost``."""
+    """A loader process that dies without a word (a crash in C, the kernel's killer) is a Failure ``worker_lost``. Torch says
+    so, or the socket does through which it was about to send a tensor."""
     try:
         yield
+    except (ConnectionError, EOFError) as error:
+        raise lost(str(error)) from error
     except RuntimeError as error:
-        lost = lost_loader(error)
-        if lost is None:
+        found = lost_loader(error)
+        if found is None:
             raise
-        raise lost from error
+        raise found from error
 
 
 class _Asked(NamedTuple):

@@ -62,7 +62,7 @@ class Model(nn.Module):
 
     def forward(self, x):
         self.passes += 1
-        if os.environ["RANK"] == "{rank}" and self.passes > {number}:
+        if os.environ.get("RANK") == "{rank}" and self.passes > {number}:
             threading.Event().wait()
         return self.layer(x)
 """
@@ -86,16 +86,19 @@ def build_dataset(path, split):
 def build_model():
     return nn.Linear(8, 2)
 """
-TRAINED: dict[str, tuple[str, dict[str, Any], str]] = {
+# With what the log says of where it was.
+TRAINED: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "a rank that hangs": (
         RANK_HANGS,
-        {"trainingConfig": {"devices": 2, "epochs": 50}, "limits": {"maxSilentSeconds": 2}},
+        {"trainingConfig": {"devices": 2, "epochs": 50}, "limits": {"maxSilentSeconds": rounds(4, 10)}},
         "hung",
+        "in forward",
     ),
     "a loader that dies": (
         LOADER_DIES,
         {"trainingConfig": {"epochs": 50}, "dataConfig": {"trainPath": "table.csv", "numWorkers": 2}},
         "worker_lost",
+        "",
     ),
 }
 
@@ -108,8 +111,16 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listening]:
 
 @pytest.fixture(scope="module")
 def training_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listening]:
-    """Its workers are real."""
+    """Its workers are real, and forked from now on: none is silent for long before it trains."""
     with listening(tmp_path_factory.mktemp("trainings"), WORKER_COMMAND, warm=True) as running:
+        request = {**write_table(running.settings.workspace), "modelPath": "model.py"}
+        request["trainingConfig"]["epochs"] = 1
+        running.model(RANK_HANGS.format(rank="none", number=0))
+        start = "cold"
+        while start == "cold":
+            job_id = running.client.post("/v1/jobs", json=request).json()["jobId"]
+            assert running.settled(job_id)["state"] == "succeeded"
+            [start] = [each["data"]["start"] for each in running.events(job_id) if each["type"] == "job.started"]
         yield running
 
 
@@ -124,9 +135,9 @@ def answers(service: Listening, job_id: str) -> list[float]:
     return sorted(times)
 
 
-def check_its_end(service: Listening, request: dict[str, Any], code: str) -> list[float]:
-    """A job of this request, the only attempt of which fails with ``code``, ends and leaves nothing; how long each question
-    took meanwhile."""
+def check_its_end(service: Listening, request: dict[str, Any], code: str, where: str = "") -> list[float]:
+    """A job of this request, the only attempt of which fails with ``code``, ends and leaves nothing, and its log says ``where``
+    it was; how long each question took meanwhile."""
     request = {**request, "limits": {"maxAttempts": 1, **request.get("limits", {})}}
     answer = service.client.post("/v1/jobs", json=request)
     assert answer.status_code == 202, answer.text
@@ -138,6 +149,7 @@ def check_its_end(service: Listening, request: dict[str, Any], code: str) -> lis
     attempt = service.settings.jobs / job_id / "attempts/1"
     assert marked(f"PYTORCH_TRAINER_ATTEMPT={attempt}") == []
     assert not (attempt / "tmp").exists()
+    assert where in (attempt / "worker.log").read_text()
     check_unlocked(service, job_id)
     return times
 
@@ -170,13 +182,13 @@ def test_a_greedy_job_ends_alone(service: Listening, name: str, record_property:
 def test_a_training_that_lost_a_part_of_itself_ends_alone(
     training_service: Listening, chance: random.Random, name: str, record_property: Callable[[str, object], None]
 ):
-    program, sections, code = TRAINED[name]
+    program, sections, code, where = TRAINED[name]
     workspace, times = training_service.settings.workspace, []
     request = {**write_table(workspace), "modelPath": "model.py", **sections}
     for _ in range(TRAININGS):
         text = program.format(rank=chance.randrange(2), number=chance.randrange(10, 400))
         (workspace / "model.py").write_text(text)
-        times += check_its_end(training_service, request, code)
+        times += check_its_end(training_service, request, code, where)
     record_property("jobs", TRAININGS)
     check_answers(times, record_property)
 
