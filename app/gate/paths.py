@@ -1,6 +1,5 @@
 """The paths of a request: inside the workspace, symlinks followed, and there."""
 
-import copy
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,7 +10,7 @@ from typing import Any
 
 from app.gate.model_source import ModelSource, SourceError, near_library, read_source
 from app.gate.newest_run import newest_run
-from app.gate.patches import Path, look, pointer, remove, replace
+from app.gate.patches import Path, look, opened, pointer, remove, replace
 from app.gate.request_errors import named, said, wrong
 from app.gate.spellings import closest
 from app.settings import Settings
@@ -264,11 +263,10 @@ def _is_first_node(document: dict[str, Any]) -> bool:
 
 
 def _with(document: dict[str, Any], resolved: dict[Path, str]) -> dict[str, Any]:
-    changed = copy.deepcopy(document)
     for path, text in resolved.items():
-        parent = look(changed, path[:-1])
+        document, parent = opened(document, path[:-1])
         parent[path[-1]] = text
-    return changed
+    return document
 
 
 def _names(folder: File) -> list[str]:

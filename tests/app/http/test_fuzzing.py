@@ -158,6 +158,11 @@ def test_no_head_does_harm(service: Listening, chance: random.Random, record_pro
 @pytest.mark.alone
 def test_a_body_of_50_mb_and_a_slow_one_hold_nobody(service: Listening):
     sender = Sender(service)
+    # As many values as there is room for.
+    full = json.dumps({**REQUEST, "labels": 0}).replace('"labels": 0', f'"labels": [{"[], " * 250_000}[]]').encode()
+    assert LARGEST_BODY - 100_000 < len(full) < LARGEST_BODY
+    for path in ROUTES:
+        sender.post(path, full)
     for name, body in BODIES.items():
         if name.startswith("50 MB"):
             sender.post("/v1/jobs", body)
