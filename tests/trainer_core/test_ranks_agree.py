@@ -8,7 +8,8 @@ from tests.tiers import LARGE
 from tests.trainer_core.conftest import Bench
 from tests.trainer_core.runs_on_ranks import Came, Planned, run_on_ranks
 
-# The second rank has less memory than the others. Each draws masks of its own; batch normalisation sees all ranks' samples.
+# The second rank has less memory than the others. Each draws masks of its own; batch normalisation sees all ranks' samples,
+# unless it is of a class of the model file.
 LIMITED = """
 import os
 
@@ -27,9 +28,13 @@ class Limited(nn.Module):
         return x
 
 
-def build_model(limit=1000):
+class Own(nn.BatchNorm1d):
+    pass
+
+
+def build_model(limit=1000, apart=False):
     return nn.Sequential(
-        nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Tanh(), Limited(limit), nn.Dropout(0.2), nn.Linear(8, 3)
+        nn.Linear(6, 8), Own(8) if apart else nn.BatchNorm1d(8), nn.Tanh(), Limited(limit), nn.Dropout(0.2), nn.Linear(8, 3)
     )
 """
 STEADY = {"epochs": 2, "reportEverySeconds": 0}
@@ -55,10 +60,14 @@ def came(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         stops: dict[int, int] | None = None,
         found_by: str | None = None,
         limit: int = 1000,
+        apart: bool = False,
         resumes: str | None = None,
         **training: Any,
     ) -> None:
-        changes: dict[str, Any] = {"trainingConfig": {**STEADY, **training}, "modelConfig": {"args": {"limit": limit}}}
+        changes: dict[str, Any] = {
+            "trainingConfig": {**STEADY, **training},
+            "modelConfig": {"args": {"limit": limit, "apart": apart}},
+        }
         if resumes is not None:
             changes["checkpointConfig"] = {"resumeFrom": str(bench.folder / "runs" / resumes)}
         assignment = bench.assignment(name, ("cpu",) * world, **changes)
@@ -77,6 +86,7 @@ def came(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     run("rate given", found_by="rate searched")
     run("size searched", batchSizeFinder=True, gradientAccumulation=3, limit=5)
     run("size given", found_by="size searched", gradientAccumulation=3, limit=5)
+    run("statistics apart", apart=True)
     return dict(zip(names, run_on_ranks(world, plan), strict=True))
 
 
@@ -123,6 +133,11 @@ def test_a_resumed_run_is_one_that_was_never_stopped(came):
     """To the bit, though a process sums gradients of its first pass in another order than later ones."""
     for one, other in zip(came["resumed"], came["never stopped"], strict=True):
         assert (one.state, one.held, one.random, one.step) == ("succeeded", other.held, other.random, other.step)
+
+
+def test_all_ranks_evaluate_with_the_statistics_that_are_saved(came):
+    """Those of the first, where batch normalisation sees the samples of one rank."""
+    assert alike(came["statistics apart"]).state == "succeeded"
 
 
 def test_the_rank_with_the_least_memory_decides(came):

@@ -226,7 +226,11 @@ def test_bad_samples_are_left_out_and_no_rate_is_lowered_for_them(poisoned):
     )
     run = bench.train("few", dataConfig=IN_ORDER)
     assert actions(run) == [("batch_left_out", 1, 5), ("batch_left_out", 2, 12), ("batch_left_out", 3, 19)]
-    assert run.of(RecoveryMade)[0].evidence["samples"] == [41]
+    shuffled = bench.train("shuffled", dataConfig={"batchSize": 10})
+    assert [made.epoch for made in shuffled.of(RecoveryMade)] == [1, 2, 3]
+    assert len({made.step % 7 for made in shuffled.of(RecoveryMade)}) > 1, "it comes at another place in each epoch"
+    for made in [*run.of(RecoveryMade), *shuffled.of(RecoveryMade)]:
+        assert made.evidence["samples"] == [41]
     with pytest.raises(Failure, match="first the inputs themselves") as caught:
         bench.train("many", dataConfig=IN_ORDER, trainingConfig={"recovery": {"maxSkips": 1}})
     assert "went back" not in caught.value.error.message
