@@ -139,11 +139,10 @@ class Assembly:
 
     @cached_property
     def reporting(self) -> Reporting:
-        channel, every = self.around.channel, self.training.report_every_seconds
-        epochs, workers = self.training.epochs, self.sizes.workers
-        watch = watch_network(channel, epochs=epochs, validates=self.validates, workers=workers)
-        world = self.around.ranks.world
-        return Reporting(channel, self.sizes.length, self.figures, self.around.device, every, watch, world)
+        channel, every, epochs = self.around.channel, self.training.report_every_seconds, self.training.epochs
+        watch = watch_network(channel, epochs=epochs, validates=self.validates, workers=self.sizes.workers)
+        length, world = self.sizes.length, self.around.ranks.world
+        return Reporting(channel, length, self.figures, self.around.device, every, watch, world)
 
     @cached_property
     def clock(self) -> EpochClock:
