@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -53,7 +54,7 @@ PERMITTED = {
     "its own environment": "open('/proc/self/environ').read()",
 }
 PROGRAM = """
-import json, multiprocessing.connection, multiprocessing.shared_memory, os, socket, subprocess, sys, tempfile
+import json, multiprocessing.connection, multiprocessing.shared_memory, os, resource, socket, subprocess, sys, tempfile
 
 def shell(command):
     subprocess.run(command, shell=True, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -70,6 +71,9 @@ def outcome_of(expression):
     return 'done'
 
 print('CAPABILITIES', [line.split()[1] for line in open('/proc/self/status') if line.startswith('CapEff')][0])
+limits = [resource.getrlimit(resource.RLIMIT_CORE)[1], int(open('/proc/self/oom_score_adj').read())]
+limits += [int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('NoNewPrivs')]
+print('LIMITS', json.dumps(limits))
 print('TRIED', json.dumps({name: outcome_of(expression) for name, expression in TRIES.items()}))
 sys.stdout.flush()
 os._exit(0)
@@ -135,3 +139,16 @@ def test_a_guarded_worker_has_no_rights_of_root_but_those_on_files(tried: tuple[
     rights = int(said(log, "CAPABILITIES"), 16)
     beyond = rights & ~KEPT
     assert beyond == 0 or level == "none"
+
+
+def test_a_guarded_worker_dumps_no_core_gains_nothing_and_is_ended_before_the_service(
+    tried: tuple[IsolationLevel, str],
+):
+    level, log = tried
+    core, score, no_new_privileges = json.loads(said(log, "LIMITS"))
+    if level == "none":
+        assert no_new_privileges == 0
+    else:
+        assert (core, no_new_privileges) == (0, 1)
+        # Of two that want memory which is not there, the kernel ends the one with the higher score.
+        assert score >= int(Path("/proc/self/oom_score_adj").read_text()) + 500

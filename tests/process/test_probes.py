@@ -53,6 +53,34 @@ def test_a_path_that_has_become_a_link_since_the_gate_is_not_followed(tmp_path: 
     assert "it ran" not in attempt.log.read_text()
 
 
+SPIES = """
+import sys
+from trainer_core.guard.privileges import give_up_privileges
+give_up_privileges()
+sys.stdout.write(open(f"/proc/{sys.argv[1]}/environ").read())
+"""
+
+
+def test_a_service_that_serves_has_hidden_its_memory(tmp_path: Path):
+    """Both processes are of one user without rights of root."""
+    program = (
+        "from trainer_core.guard.privileges import give_up_privileges; give_up_privileges(); "
+        "from app.main import main; main()"
+    )
+    own = {"PT_HOME": str(tmp_path / "home"), "PT_WORKSPACE": str(tmp_path), "PT_PORT": "0", "PT_WARM": "off"}
+    environment = {**os.environ, **own, "SECRET": CANARY}
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, cwd=ROOT, text=True) as service:
+        assert service.stderr is not None
+        assert any("Listening on" in line for line in service.stderr)
+        spy = [sys.executable, "-c", SPIES, str(service.pid)]
+        spied = subprocess.run(spy, capture_output=True, text=True, cwd=ROOT, check=False)
+        service.kill()
+    assert spied.returncode != 0
+    assert "PermissionError" in spied.stderr
+    assert CANARY not in spied.stdout + spied.stderr
+
+
 @pytest.mark.parametrize("hidden", [True, False])
 def test_the_memory_of_the_service_is_its_own(hidden: bool):
     """Both processes are of one user without rights of root."""
@@ -61,17 +89,13 @@ def test_the_memory_of_the_service_is_its_own(hidden: bool):
         "from trainer_core.guard.privileges import give_up_privileges; "
         f"give_up_privileges(); hide_memory() if {hidden} else None; print(flush=True); sys.stdin.read()"
     )
-    spies = (
-        "import sys; from trainer_core.guard.privileges import give_up_privileges; give_up_privileges(); "
-        "sys.stdout.write(open(f'/proc/{sys.argv[1]}/environ').read())"
-    )
     environment = {**os.environ, "SECRET": CANARY}
     command = [sys.executable, "-c", program]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, cwd=ROOT) as service:
         assert service.stdout is not None
         service.stdout.readline()
-        spy = [sys.executable, "-c", spies, str(service.pid)]
+        spy = [sys.executable, "-c", SPIES, str(service.pid)]
         spied = subprocess.run(spy, capture_output=True, text=True, cwd=ROOT, check=False)
         service.communicate()
     assert (CANARY in spied.stdout) is not hidden

@@ -129,6 +129,20 @@ def test_a_log_that_has_grown_too_long_is_cut_to_its_end_and_goes_on(tmp_path: P
     assert log.stat().st_size < KEPT_BYTES + 200
 
 
+@in_a_loop
+async def test_the_log_of_a_worker_that_prints_without_end_is_cut_while_it_runs(tmp_path: Path):
+    prints = f"""
+os.ftruncate(1, {LOG_BYTES})
+print("the end of it", flush=True)
+while os.fstat(1).st_size > {2 * KEPT_BYTES}: pass
+end("succeeded")
+"""
+    async with Scene(tmp_path) as scene:
+        job_id = scene.submit(prints)
+        assert (await scene.settled(job_id)).state == "succeeded"
+        assert b"the end of it" in (scene.attempt(job_id) / "worker.log").read_bytes()
+
+
 def test_a_log_that_leads_elsewhere_is_left_alone(tmp_path: Path):
     elsewhere = tmp_path / "precious"
     elsewhere.touch()
