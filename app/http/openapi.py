@@ -71,7 +71,7 @@ def _say_scope(operation: dict[str, Any]) -> None:
     operation["security"] = [{"HTTPBearer": [scope]}]
     operation["description"] = f"{operation['description']}\n\nNeeds the scope `{scope}`."
     refused = operation["responses"]["401"]
-    operation["responses"] |= {"403": refused, "429": refused}
+    operation["responses"] |= {status: refused for status in ("403", "429", "500", "503")}
 
 
 def _contract() -> dict[str, Schema]:

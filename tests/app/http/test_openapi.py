@@ -51,6 +51,12 @@ def test_every_operation_is_described_and_every_body_has_an_example(document: di
                     assert "example" in content or "examples" in content, (name, kind)
 
 
+def test_every_operation_names_the_refusals_that_each_may_meet(document: dict[str, Any]):
+    for operation in operations(document):
+        if "security" in operation:
+            assert {"401", "403", "429", "500", "503"} <= operation["responses"].keys(), operation["operationId"]
+
+
 def test_a_bearer_token_is_asked_for_where_it_is_needed(document: dict[str, Any]):
     assert document["components"]["securitySchemes"] == {
         "HTTPBearer": {
