@@ -118,8 +118,9 @@ class Started:
     """A command that runs: its lines on stderr can be waited for, and signals sent to it."""
 
     def __init__(self, home: Path, *arguments: str, cwd: Path | None = None, **variables: str) -> None:
+        # As in a terminal: who runs the tests may run them where an interrupt is ignored, as in the background of a script.
         self.process = subprocess.Popen(
-            [*COMMAND, *arguments],
+            ["env", "--default-signal=INT", *COMMAND, *arguments],
             env=environment(home, **variables),
             cwd=cwd,
             stdout=subprocess.PIPE,
