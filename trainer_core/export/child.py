@@ -5,6 +5,8 @@ import select
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
 
 from trainer_core.export.messages import Word, Work
 
@@ -15,7 +17,7 @@ _LEAVE_SECONDS = 10.0
 
 class ExportProcess:
     """The process that does ``work``. What it prints goes where this one's own output goes. Raises OSError when it cannot
-    be started."""
+    be started. Used with ``with``."""
 
     def __init__(self, work: Work, samples: bytes) -> None:
         self._hearing, speaking = os.pipe()
@@ -60,9 +62,19 @@ class ExportProcess:
 
     def wait(self) -> int:
         """Its exit status, or minus the number of the signal that ended it; one that does not leave is killed."""
-        os.close(self._hearing)
         try:
             return self._process.wait(_LEAVE_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
             return self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Whatever happened, it is gone."""
+        self.kill()
+        self._process.wait()
+        os.close(self._hearing)

@@ -5,6 +5,7 @@ import pickle
 import shutil
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ from trainer_core.stop import Stop
 SAMPLES = 8
 # Between two signs of life.
 _SAY_SECONDS = 2.0
+# What is left free for what the run has still to say.
+_RESERVE_BYTES = 1 << 20
 # Without a word of its own for so long an export hangs; limits.maxSilentSeconds says otherwise.
 _SILENT_SECONDS = 1800.0
 
@@ -55,32 +58,40 @@ class WantedExporting(Exporting):
     def run(self, checkpoint: str | None) -> list[Artifact]:
         left = list(dict.fromkeys(self._assignment.request.export_config.formats))
         if checkpoint is None:
-            self._give_up(left, Failure("export_failed", "There is nothing to export: no checkpoint was saved."))
+            failure = Failure("export_failed", "There is nothing to export: no checkpoint was saved.")
+            for name in left:
+                self._say(Export(format=name, status="failed", error=failure.error))
             return []
+        work = self._order(checkpoint, left)
         try:
-            work = self._prepare(checkpoint, left)
+            self._clear(work)
             samples = pickle.dumps(self._samples())
             while work.formats:
                 self._work(work, samples)
-                work = work.model_copy(update={"formats": [name for name in left if name not in self._said]})
-        except (Failure, OSError, RuntimeError, MemoryError, pickle.PicklingError, AttributeError, TypeError) as error:
-            self._give_up([name for name in left if name not in self._said], _not_begun(error))
+                work = work.model_copy(update={"formats": self._left(work)})
+        except Exception as error:
+            # At the border of a process: neither the user's data set, nor the disk, nor what comes out of the pipe is worth the run.
+            self._give_up(self._left(work), _failure(error), work)
         return [_artifact(export) for export in self._said.values() if export.status == "exported"]
 
-    def _prepare(self, checkpoint: str, formats: list[ExportFormat]) -> Work:
-        work = Work(
+    def _order(self, checkpoint: str, formats: list[ExportFormat]) -> Work:
+        return Work(
             assignment=self._assignment,
             checkpoint=checkpoint,
             formats=formats,
             threads=torch.get_num_threads(),
             memory=_memory_left(self._assignment.bounds.memory_bytes),
         )
+
+    def _clear(self, work: Work) -> None:
+        """An empty folder, whatever an attempt before this one has left."""
         if work.folder.exists():
-            # Of an attempt before this one.
             shutil.rmtree(work.folder)
         work.folder.mkdir(parents=True)
         sync_folder(work.folder.parent)
-        return work
+
+    def _left(self, work: Work) -> list[ExportFormat]:
+        return [name for name in work.formats if name not in self._said]
 
     def _samples(self) -> object:
         held_out = self._data.train if self._data.validation is None else self._data.validation
@@ -88,9 +99,18 @@ class WantedExporting(Exporting):
         return as_tensors(inputs)
 
     def _work(self, work: Work, samples: bytes) -> None:
-        """Let one process make what it can. When it ends before its time, the format in progress is the one that failed; it may
-        be asked for the rest."""
-        process, watch = ExportProcess(work, samples), _Watch(work.formats[0], self._channel)
+        """Let one process make what it can. When it ends before its time, the format in progress is the one that failed; another
+        one may be asked for the rest."""
+        watch = _Watch(work.formats[0], self._channel)
+        with ExportProcess(work, samples) as process:
+            trouble = self._follow(process, work, watch)
+            status = process.wait()
+        left = self._left(work)
+        failed = left if trouble is not None and trouble.error.code == "cancelled" else left[:1]
+        self._give_up(failed, trouble or _lost(status), work)
+
+    def _follow(self, process: ExportProcess, work: Work, watch: "_Watch") -> Failure | None:
+        """Hear the process until it has ended; why it was ended, where it did not end by itself."""
         trouble: Failure | None = None
         for word in process.words():
             if word is not None:
@@ -101,12 +121,7 @@ class WantedExporting(Exporting):
             trouble = trouble or self._trouble(watch)
             if trouble is not None:
                 process.kill()
-        status = process.wait()
-        left = [name for name in work.formats if name not in self._said]
-        if not left:
-            return
-        failed = left if trouble is not None and trouble.error.code == "cancelled" else left[:1]
-        self._give_up(failed, trouble or _lost(status), work)
+        return trouble
 
     def _trouble(self, watch: "_Watch") -> Failure | None:
         """Why the process is to be ended."""
@@ -121,24 +136,31 @@ class WantedExporting(Exporting):
         return None
 
     def _conclude(self, work: Work, export: Export) -> None:
-        """Put a file in its place, and say so; or say why there is none."""
-        draft = work.draft(export.format)
-        if export.status == "failed":
-            draft.unlink(missing_ok=True)
-        else:
-            draft.rename(work.place(export.format))
+        """Put a file in its place, and say so; or say why there is none. A file that leaves the run no room is no gain."""
+        if export.status == "exported" and export.format in self._left(work):
+            work.draft(export.format).rename(work.place(export.format))
             sync_folder(work.folder)
-        self._say(export)
+            if _free_bytes(work.folder) >= _RESERVE_BYTES:
+                self._say(export)
+                return
+            export = Export(format=export.format, status="failed", error=_disk_full().error)
+        if export.error is not None:
+            self._remove(work, export.format)
+            self._say(export)
 
-    def _give_up(self, formats: list[ExportFormat], failure: Failure, work: Work | None = None) -> None:
+    def _give_up(self, formats: list[ExportFormat], failure: Failure, work: Work) -> None:
         for name in formats:
-            if work is not None:
-                work.draft(name).unlink(missing_ok=True)
+            self._remove(work, name)
+        for name in formats:
             self._say(Export(format=name, status="failed", error=failure.error))
 
+    def _remove(self, work: Work, format: ExportFormat) -> None:
+        for path in (work.draft(format), work.place(format)):
+            path.unlink(missing_ok=True)
+
     def _say(self, export: Export) -> None:
-        self._said[export.format] = export
         self._channel.emit(ExportCompleted.model_validate(export.model_dump()))
+        self._said[export.format] = export
         if export.error is not None:
             error, title = export.error, EXPORTS[export.format].title
             message = f"No {title} file was made, and the training is whole: {error.message}"
@@ -172,7 +194,9 @@ class _Watch:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _SAY_SECONDS
-            self._channel.emit(ExportProgress(format=self._format, stage=self._stage, seconds=now - self._began))
+            # What fills the disk may be the export, and is gone when it fails.
+            with suppress(OSError):
+                self._channel.emit(ExportProgress(format=self._format, stage=self._stage, seconds=now - self._began))
 
 
 def _memory_left(most: int | None) -> int | None:
@@ -196,13 +220,22 @@ def _lost(status: int) -> Failure:
     return Failure("export_failed", f"The process that exports ended {how}{cause}. The job's log may have more.")
 
 
-def _not_begun(error: BaseException) -> Failure:
+def _failure(error: Exception) -> Failure:
     if isinstance(error, Failure):
         return error
     if is_disk_full(error):
-        move = "Free disk space, then submit again with resumeFrom set to the run's folder: nothing is trained again."
-        return Failure("disk_full", "No space left on the disk of the run.", next_move=move)
-    return Failure("export_failed", f"The export could not begin: {type(error).__name__}.", detail=str(error))
+        return _disk_full()
+    return Failure("export_failed", f"The export met an unexpected {type(error).__name__}.", detail=str(error))
+
+
+def _disk_full() -> Failure:
+    move = "Free disk space, then submit again with resumeFrom set to the run's folder: nothing is trained again."
+    return Failure("disk_full", "No space left on the disk of the run.", next_move=move)
+
+
+def _free_bytes(folder: Path) -> int:
+    place = os.statvfs(folder)
+    return place.f_bavail * place.f_frsize
 
 
 def build_exporting(assignment: Assignment, data: Data, channel: Channel, stop: Stop) -> Exporting:
