@@ -5,6 +5,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,7 +43,8 @@ def make(format: ExportFormat, subject: Subject, work: Work, say: Say) -> Export
             os.fsync(file.fileno())
         made = file_artifact(draft)
     except Exception as error:
-        if not isinstance(error, Failure):
+        # The log may lie on the same full disk.
+        with suppress(OSError):
             traceback.print_exc()
         failure = _failure(error, format, stages[-1], Path(work.assignment.request.model_path))
         return Export(format=format, status="failed", seconds=time.monotonic() - began, error=failure.error)
