@@ -5,6 +5,7 @@ import asyncio
 import os
 import random
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("figures")
         for test, figures in _figures:
             terminalreporter.write_line(f"{test}: " + ", ".join(f"{name} {value}" for name, value in figures.items()))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """What a training in this process has put where modules are looked for, or into the environment, goes with its test."""
+    path, environment = list(sys.path), dict(os.environ)
+    yield
+    sys.path[:] = path
+    for name in {*os.environ, *environment} - {"PYTEST_CURRENT_TEST"}:
+        if name in environment:
+            os.environ[name] = environment[name]
+        else:
+            del os.environ[name]
 
 
 @pytest.fixture
