@@ -15,9 +15,9 @@ EXPORT_FOLDER = "export"
 
 @dataclass(frozen=True)
 class ExportEntry:
-    """One format: ``file`` is the name of what is written, ``door`` is ``module:function`` in the process that writes it,
-    called with ``(subject, path, say)``; ``title`` is what people call it, ``needs`` are the modules that an installation may
-    be without."""
+    """One format: ``file`` is the name of what is written, ``door`` is ``module:function`` in the process that writes it (a
+    ``Write`` of ``trainer_core/export/format.py``); ``title`` is what people call it, ``needs`` are the modules that an
+    installation may be without: the extra of the format's name brings them."""
 
     file: str
     door: str

@@ -43,6 +43,8 @@ def train(assignment: Assignment, channel: Channel, stop: Stop) -> Ending:
     from trainer_core.launch import launch
     from trainer_core.nodes.meeting import met, say_who_keeps
 
+    on_cpus = set(devices) == {"cpu"}
+
     def start(assignment: Assignment, limits: PassLimits) -> Ending:
         with met(assignment, channel, stop) as meeting:
             if meeting.stopped:
@@ -51,7 +53,6 @@ def train(assignment: Assignment, channel: Channel, stop: Stop) -> Ending:
                 len(devices), train_rank, assignment, limits, stop=stop, agreed=meeting.agreed, on_cpus=on_cpus
             )
 
-    on_cpus = set(devices) == {"cpu"}
     say_who_keeps(training, channel)
     return restarting(assignment, channel, start)
 

@@ -1,23 +1,25 @@
 """Whether an exported program computes what its model does."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from trainer_core.export.format import Facts
+from trainer_core.export.subject import Subject
 from trainer_core.failure import Failure
+from trainer_core.loop.trees import count_samples, leaves, map_tensors
 
 TOLERANCE = 1e-4
 
 
-def leaves(tree: Any) -> list[Any]:
-    """What ``tree`` (tensors in tuples, lists and dicts) holds, in order."""
-    if isinstance(tree, Mapping):
-        return [leaf for item in tree.values() for leaf in leaves(item)]
-    if isinstance(tree, tuple | list):
-        return [leaf for item in tree for leaf in leaves(item)]
-    return [tree]
+def check(subject: Subject, run: Callable[[Any], Any], *, dynamic: bool) -> Facts:
+    """Compare the outputs of ``run``, the written program, with the model's: for all inputs of the subject, and for one sample
+    less where their number is left open (``dynamic``). Raises as ``require_agreement`` does."""
+    batches = [subject.inputs, *([_fewer(subject.inputs)] if dynamic else [])]
+    differences = [require_agreement(subject.run(subject.model, batch), run(batch)) for batch in batches]
+    return Facts(dynamic, max(differences))
 
 
 def require_agreement(wanted: Any, got: Any) -> float:
@@ -40,6 +42,12 @@ def require_agreement(wanted: Any, got: Any) -> float:
             raise _differs(f"its output is off by up to {difference.nan_to_num(torch.inf).max().item():.3g}")
         largest = max(largest, difference.max().item())
     return largest
+
+
+def _fewer(inputs: Any) -> Any:
+    """All but the last of the samples of ``inputs``."""
+    samples = count_samples(inputs)
+    return map_tensors(lambda item: item[:-1] if item.ndim and len(item) == samples else item, inputs)
 
 
 def _differs(how: str) -> Failure:

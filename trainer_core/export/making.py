@@ -4,16 +4,16 @@ import importlib
 import os
 import time
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from schemas.exporting import EXPORTS, ExportFormat, ExportStage
 from schemas.result import Export
 from trainer_core.checkpoints.artifacts import file_artifact
+from trainer_core.export.format import Say, Write
 from trainer_core.export.messages import Work
-from trainer_core.export.subject import Say, Subject
+from trainer_core.export.subject import Subject
 from trainer_core.failure import Failure, is_disk_full
 from trainer_core.guard.watch import size_of
 from trainer_core.loop.forward import is_out_of_memory
@@ -55,7 +55,8 @@ def make(format: ExportFormat, subject: Subject, work: Work, say: Say) -> Export
         bytes=made.bytes,
         sha256=made.sha256,
         seconds=time.monotonic() - began,
-        **facts,
+        dynamic_batch=facts.dynamic_batch,
+        largest_difference=facts.largest_difference,
     )
 
 
@@ -72,10 +73,10 @@ def _require_room(format: ExportFormat, subject: Subject, work: Work) -> None:
         raise Failure("quota_exceeded", message, next_move=f"Raise resources.diskMiB, then {_AGAIN}.")
 
 
-def _door(format: ExportFormat) -> Callable[[Subject, Path, Say], dict[str, Any]]:
+def _door(format: ExportFormat) -> Write:
     """What writes the format, its libraries imported now."""
     module, function = EXPORTS[format].door.split(":")
-    return cast(Callable[[Subject, Path, Say], dict[str, Any]], getattr(importlib.import_module(module), function))
+    return cast(Write, getattr(importlib.import_module(module), function))
 
 
 def _failure(error: Exception, format: ExportFormat, stage: ExportStage, model_path: Path) -> Failure:

@@ -7,25 +7,27 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from trainer_core.export.agreement import leaves, require_agreement
-from trainer_core.export.subject import Say, Subject
-from trainer_core.export.torch_export_file import exported, fewer, has_dynamic_batch
+from trainer_core.export.agreement import check
+from trainer_core.export.format import Facts, Say
+from trainer_core.export.program import exported, has_dynamic_batch
+from trainer_core.export.subject import Subject
 from trainer_core.failure import Failure
+from trainer_core.loop.trees import leaves
 
 # What one file of protobuf holds.
 _MOST_BYTES = 2**31 - 1
 
 
-def write(subject: Subject, path: Path, say: Say) -> dict[str, Any]:
+def write(subject: Subject, path: Path, say: Say) -> Facts:
     """Write the program of the model, with any number of samples where the model allows it, and compare what ONNX Runtime
     computes with it on the CPU with the model. Raises OSError, Failure (also for weights of 2 GiB and more, which one file does
     not hold), and whatever torch raises for a model that it cannot follow."""
-    model, inputs = subject.model, subject.inputs
+    model = subject.model
     weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
     if weights > _MOST_BYTES:
         raise _too_large(weights)
     say("exporting")
-    program = exported(model, inputs)
+    program = exported(model, subject.inputs)
     dynamic = has_dynamic_batch(program)
     converted = torch.onnx.export(program, dynamo=True, external_data=False, verbose=False)
     assert converted is not None
@@ -34,9 +36,7 @@ def write(subject: Subject, path: Path, say: Say) -> dict[str, Any]:
     del program, converted
     say("checking")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    batches = [inputs, *([fewer(inputs)] if dynamic else [])]
-    differences = [require_agreement(leaves(subject.run(model, batch)), _run(session, batch)) for batch in batches]
-    return {"dynamic_batch": dynamic, "largest_difference": max(differences)}
+    return check(subject, lambda batch: _run(session, batch), dynamic=dynamic)
 
 
 def _run(session: Any, inputs: Any) -> list[Tensor]:

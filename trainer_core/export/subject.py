@@ -1,7 +1,6 @@
 """What is exported: the model of the checkpoint, built again on the CPU, and samples to try it with."""
 
 import pickle
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from schemas.exporting import ExportStage
 from trainer_core.checkpoints.artifacts import WEIGHTS_FILE
 from trainer_core.checkpoints.manifest import Manifest, verify
 from trainer_core.checkpoints.snapshot import load_model
@@ -22,9 +20,6 @@ from trainer_core.loop.material import make_ready
 from trainer_core.loop.trees import call
 from trainer_core.models.file import ModelFile
 from trainer_core.models.user_code import running
-
-# Says that a stage has begun.
-Say = Callable[[ExportStage], None]
 
 
 class Subject:

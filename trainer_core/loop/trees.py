@@ -29,6 +29,15 @@ def map_tensors(function: Any, tree: Any) -> Any:
     return tree
 
 
+def leaves(tree: Any) -> list[Any]:
+    """What ``tree`` holds, in order: its tensors, and whatever else stands where one could."""
+    if isinstance(tree, Mapping):
+        return [leaf for item in tree.values() for leaf in leaves(item)]
+    if isinstance(tree, tuple | list):
+        return [leaf for item in tree for leaf in leaves(item)]
+    return [tree]
+
+
 def as_tensors(tree: Any) -> Any:
     """``tree`` with each array as the tensor of the same memory (a copy where the array may not be written)."""
     if isinstance(tree, np.ndarray):

@@ -1,5 +1,7 @@
 """Formats of export: what is away is told before the training, and what is left out on purpose leads to what does its work."""
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,14 @@ def test_a_format_whose_library_is_away_names_it():
     assert error.code == "not_available"
     assert "pip install 'pytorch-trainer[onnx]'" in error.message
     assert error.fix == [PatchOperation(op="replace", path=FORMATS, value=["torch_export"])]
+
+
+def test_what_a_format_needs_comes_with_the_extra_of_its_name():
+    """So says the message."""
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for name, entry in EXPORTS.items():
+        assert {re.split(r"\W", wanted)[0] for wanted in extras.get(name, [])} == set(entry.needs)
 
 
 @pytest.mark.parametrize("formats", [["onnx2", 5], "onnx", None])

@@ -193,7 +193,8 @@ def test_an_export_that_does_not_end_is_ended(bench: Bench, code: str, limits: d
     """By a cancel, which is too late for the training, or because it says nothing for too long."""
     write(bench, TRACED, "signal.pause()")
     stop, folder = Stop(), bench.folder / "jobs" / "run"
-    channel = Watcher(stop, ExportProgress, "cancelled", folder, stage="exporting")
+    cancels = Watcher(stop, ExportProgress, "cancelled", folder, stage="exporting")
+    channel = cancels if code == "cancelled" else Channel()
     run = bench.train(
         channel=channel, stop=stop, limits=limits, exportConfig={"formats": ["torch_export", "safetensors"]}
     )

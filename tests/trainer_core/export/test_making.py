@@ -16,8 +16,9 @@ from tests.trainer_core.conftest import Bench
 from trainer_core.export.agreement import require_agreement
 from trainer_core.export.making import make
 from trainer_core.export.messages import Work
+from trainer_core.export.program import exported, has_dynamic_batch
 from trainer_core.export.subject import Subject
-from trainer_core.export.torch_export_file import exported, has_dynamic_batch, save
+from trainer_core.export.torch_export_file import save
 from trainer_core.failure import Failure
 from trainer_core.loop.trees import call
 
