@@ -166,6 +166,7 @@ class Trainer:
         set_learning_rate(self.optimizer, learning_rate)
         self.moment.take()
         totals, stop = self.memory.attempt(lambda: self.accumulate(batch))
+        # First: a scaler writes to what gradients there are, and this takes away those that no pass has written to.
         self.gradients.make_mean(batch.samples, totals.count)
         self.precision.unscale(self.optimizer)
         norm = self.clipping.clip(self.gradients)
