@@ -42,8 +42,7 @@ def find_idle(
     ``format`` are None where they are not; ``tracked`` is whether there is an MLflow store of the service, ``isolation``
     the level that holds in any case."""
     of_service = (*_of_store(request, tracked), *idle_isolation(request, isolation))
-    of_engine = (*_of_exports(engine), *_of_engine(engine))
-    rules = (*of_engine, *_of_format(format), *_of_others(request, format), *of_service)
+    rules = (*_of_engine(engine), *_of_format(format), *_of_others(request, format), *of_service)
     found: dict[str, Idle] = {}
     for idle in rules:
         if holds(request, idle.pointer):
@@ -77,17 +76,13 @@ def holds(request: Request, pointer: str) -> bool:
     return _look(request, pointer, missing) is not missing
 
 
-def _of_exports(engine: EngineName | None) -> Iterator[Idle]:
-    if engine == "sklearn":
-        yield Idle("/exportConfig", "the checkpoint of the sklearn engine is one file already, model.skops")
-
-
 def _of_engine(engine: EngineName | None) -> Iterator[Idle]:
     if engine is None:
         return
     entry = ENGINES[engine]
     more = f"; {entry.instead}" if entry.instead else ""
-    yield from (Idle(pointer, f"the {engine} engine does not look at it{more}") for pointer in entry.unread)
+    for pointer in entry.unread:
+        yield Idle(pointer, entry.needless.get(pointer, f"the {engine} engine does not look at it{more}"))
 
 
 def _of_format(format: DataFormat | None) -> Iterator[Idle]:

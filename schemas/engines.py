@@ -1,6 +1,7 @@
 """The engines, by name: which imports of a model file mean each one, where its door is, and what it does not look at."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 EngineName = Literal["native", "sklearn"]
@@ -10,8 +11,8 @@ EngineName = Literal["native", "sklearn"]
 class EngineEntry:
     """One engine: ``door`` is ``module:function``, called with ``(assignment, channel, stop)`` in the worker.
 
-    ``unread`` are the settings (JSON pointers) that it does not look at, ``instead`` says where their like is set;
-    ``uses_gpu`` whether its jobs take GPUs, where there are any.
+    ``unread`` are the settings (JSON pointers) that it does not look at, ``instead`` says where their like is set, and
+    ``needless`` why there is nothing to do for some of them; ``uses_gpu`` whether its jobs take GPUs, where there are any.
     """
 
     door: str
@@ -19,6 +20,7 @@ class EngineEntry:
     title: str
     unread: tuple[str, ...] = ()
     instead: str = ""
+    needless: Mapping[str, str] = field(default_factory=dict)
     uses_gpu: bool = True
 
 
@@ -80,6 +82,7 @@ ENGINES: dict[EngineName, EngineEntry] = {
         "Any scikit-learn estimator",
         unread=_OF_A_NETWORK,
         instead="an estimator's own parameters are set in the model file, or through modelConfig.args",
+        needless={"/exportConfig": "the checkpoint of the sklearn engine is one file already, model.skops"},
         uses_gpu=False,
     ),
 }

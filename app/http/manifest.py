@@ -116,7 +116,7 @@ def capabilities(settings: Settings) -> dict[str, Any]:
         ],
         "formats": list(get_args(DataFormat)),
         "exports": [
-            {"name": name, "title": entry.title, "file": entry.file, "engines": ["native"]}
+            {"name": name, "title": entry.title, "file": entry.file, "engines": _exporting_engines()}
             for name, entry in EXPORTS.items()
             if name in exports.available()
         ],
@@ -125,6 +125,10 @@ def capabilities(settings: Settings) -> dict[str, Any]:
         "limits": limits_of(settings),
         "versions": {"pytorch-trainer": product_version(), "python": platform.python_version()},
     }
+
+
+def _exporting_engines() -> list[str]:
+    return [name for name, entry in ENGINES.items() if "/exportConfig" not in entry.unread]
 
 
 def _entry(entry: Entry) -> dict[str, Any]:
