@@ -141,3 +141,9 @@ def test_leaving_out_leaves_the_original_alone():
     whole = {"dataConfig": {"target": "y", "format": "csv"}}
     assert without(whole, ["/dataConfig/target"]) == {"dataConfig": {"format": "csv"}}
     assert whole["dataConfig"]["target"] == "y"
+
+
+def test_why_an_engine_has_no_use_for_a_setting_is_said():
+    (idle,) = find_idle({"exportConfig": {"formats": ["onnx"]}}, "sklearn", None)
+    assert "is one file already" in idle.reason
+    assert all(entry.needless.keys() <= set(entry.unread) for entry in ENGINES.values())
