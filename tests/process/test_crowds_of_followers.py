@@ -28,7 +28,7 @@ import time
 gate("go")
 for number in range({EVENTS}):
     say("log", level="info", stream="worker", text=str(number))
-    time.sleep({rounds(3, 30) / EVENTS})
+    time.sleep({rounds(6, 30) / EVENTS})
 end("succeeded")
 """
 # More than the kernel holds for one who takes nothing.
