@@ -82,12 +82,14 @@ class CheckpointFolder:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         self._put_in_place(temporary, name)
+        saved = self._folder / name
         write_atomically(self._folder / LATEST, f"{name}\n".encode())
         if is_best:
             write_atomically(self._folder / BEST, f"{name}\n".encode())
-        self._remove_old()
+        # Known by now: each reading of the manifests takes time in which no other thread may run.
+        self._remove_old([(saved, manifest), *((path, item) for path, item in existing if path != saved)])
         return CheckpointSaved(
-            path=str(self._folder / name),
+            path=str(saved),
             kind=kind,
             epoch=epoch,
             step=step,
@@ -98,7 +100,7 @@ class CheckpointFolder:
 
     def best(self) -> Path | None:
         """The newest checkpoint that was the best when it was written."""
-        return next((path for path, manifest in complete_checkpoints(self._folder) if manifest.is_best), None)
+        return _best(complete_checkpoints(self._folder))
 
     def _put_in_place(self, temporary: Path, name: str) -> None:
         """Rename to ``name``. One of that name (an epoch done again after a roll-back) stays until the new one is there."""
@@ -110,10 +112,11 @@ class CheckpointFolder:
         if replaced.exists():
             shutil.rmtree(replaced)
 
-    def _remove_old(self) -> None:
-        best = self.best()
-        for path, _ in complete_checkpoints(self._folder)[self._keep_last :]:
-            if path != best:
+    def _remove_old(self, complete: list[tuple[Path, Manifest]]) -> None:
+        best = _best(complete)
+        for path, _ in complete[self._keep_last :]:
+            # A person may have removed it meanwhile.
+            if path != best and path.exists():
                 # Under its own name a half-removed checkpoint would pass for a damaged one.
                 doomed = path.with_name(path.name + _TEMPORARY)
                 path.rename(doomed)
@@ -128,6 +131,10 @@ class CheckpointFolder:
                 shutil.rmtree(path)
             else:
                 path.rename(place)
+
+
+def _best(complete: list[tuple[Path, Manifest]]) -> Path | None:
+    return next((path for path, manifest in complete if manifest.is_best), None)
 
 
 def complete_checkpoints(run_folder: Path) -> list[tuple[Path, Manifest]]:
