@@ -1,4 +1,4 @@
-.PHONY: install demo queue test torture bench bench-gpu peers calibrate check format lint types contracts schemas clean help
+.PHONY: install demo queue test torture bench bench-gpu peers calibrate audit check format lint types contracts schemas clean help
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
@@ -35,6 +35,10 @@ peers: $(STAMP)  ## install the peers of the benchmark beside the project's envi
 	@$(BIN)/python -m venv .venv-peers
 	@$(BIN)/python -c "import sysconfig as s; print(s.get_path('purelib'))" > $$(ls -d .venv-peers/lib/python*/site-packages)/project.pth
 	@.venv-peers/bin/pip install --quiet -c constraints.txt -r benchmarks/requirements.txt
+
+audit:  ## ask for published advisories against the pins of constraints.txt; it needs PyPI's own JSON interface
+	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/pip install --quiet pip-audit; }
+	@.venv-audit/bin/pip-audit -r constraints.txt --no-deps --disable-pip --progress-spinner off
 
 calibrate: $(STAMP)  ## measure how often the alerts are wrong, and how often they miss
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/alerts.py
