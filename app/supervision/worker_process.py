@@ -169,8 +169,9 @@ class WorkerProcess:
         SIGABRT is what Python's fault handler answers with a dump, whatever holds the interpreter. The warden ignores it.
         """
         found = [process for process in map(Process.find, [self.pid, *descendants(self.pid)]) if process is not None]
-        # The warden and its worker last: ranks die with the worker, whatever they have not yet written.
-        for together in (found[2:], found[:2]):
+        # One after the other, for all write to one log. The warden and its worker last: ranks die with the worker, whatever
+        # they have not yet written.
+        for together in (*([process] for process in found[2:]), found[:2]):
             for process in together:
                 process.send(signal.SIGABRT)
             for process in together:

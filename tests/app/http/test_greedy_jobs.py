@@ -92,8 +92,7 @@ TRAINED: dict[str, tuple[str, dict[str, Any], str, str]] = {
         RANK_HANGS,
         {"trainingConfig": {"devices": 2, "epochs": 50}, "limits": {"maxSilentSeconds": rounds(4, 10)}},
         "hung",
-        # The stacks of two ranks, written at once, may stand in one another: that a word of them is whole is not promised.
-        "Fatal Python error",
+        "in forward",
     ),
     "a loader that dies": (
         LOADER_DIES,
