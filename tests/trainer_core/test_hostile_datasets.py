@@ -108,3 +108,38 @@ def test_figures_of_batches_that_differ_in_width_are_left_out_and_said(bench, ki
     assert row.val_loss is not None
     assert not {"valR2", "valN"} & row.metrics.keys()
     assert "figures_left_out" in {alert.code for alert in run.of(Alert)}
+
+
+PACKED = (
+    "import torch\nfrom torch import nn\nfrom torch.nn.utils.rnn import pack_sequence\n\n\n"
+    "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.rnn = nn.GRU(4, 8)\n"
+    "        self.head = nn.Linear(8, 2)\n\n    def forward(self, x):\n        return self.head(self.rnn(x)[1][-1])\n\n\n"
+    "def build_dataset(path, split):\n    return [(torch.full((1 + n % 5, 4), float(n % 2)), n % 2) for n in range(24)]\n\n\n"
+    "def collate(items):\n    return pack_sequence([x for x, _ in items], enforce_sorted=False), torch.tensor([y for _, y in items])\n"
+)
+
+
+def test_packed_sequences_are_one_input(bench):
+    bench.write_model(PACKED)
+    run = bench.train(trainingConfig={"epochs": 8, "learningRate": 0.05})
+    assert run.of(EpochCompleted)[-1].val_accuracy == 1.0
+
+
+def test_packed_sequences_are_not_cut(bench):
+    bench.write_model(PACKED)
+    with pytest.raises(Failure, match="A batch cannot be cut into micro-batches"):
+        bench.train(dataConfig={"microBatchSize": 4})
+
+
+def test_a_batch_may_be_a_dataclass(bench):
+    bench.write_model(
+        "import torch\nfrom dataclasses import dataclass\nfrom torch import nn\n\n\n@dataclass\nclass Batch:\n"
+        "    x: torch.Tensor\n    scale: torch.Tensor\n\n\nclass Net(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.fc = nn.Linear(3, 2)\n\n    def forward(self, batch):\n"
+        "        assert len(batch.x) == len(batch.scale) <= 5\n        return self.fc(batch.x * batch.scale)\n\n\n"
+        "def build_dataset(path, split):\n    return [(torch.ones(3) * n, n % 2) for n in range(20)]\n\n\n"
+        "def collate(items):\n    x = torch.stack([x for x, _ in items])\n"
+        "    return Batch(x, torch.ones(len(x), 1)), torch.tensor([y for _, y in items])\n"
+    )
+    run = bench.train(dataConfig={"microBatchSize": 5, "evalBatchSize": 5}, trainingConfig={"epochs": 1})
+    assert run.ending.state == "succeeded"

@@ -53,6 +53,11 @@ TRAINED = {
         rest="    def get_extra_state(self): return {'a': 1}\n    def set_extra_state(self, state): pass\n"
     ),
     "a script's guard": PLAIN + "if __name__ == '__main__':\n    raise SystemExit\n",
+    "torch's own attention over padded sequences": module(
+        "self.e = nn.TransformerEncoder(nn.TransformerEncoderLayer(6, 2, 8, batch_first=True), 2)",
+        "pad = torch.arange(3) > 1; x = self.e(x[:, None].repeat(1, 3, 1), src_key_padding_mask=pad.expand(len(x), 3)); "
+        "return self.fc(x[:, 0])",
+    ),
     "a prefix of outputs per sample": module(
         forward="return self.fc(x)[:, None]", rest=OUTPUT_PAIR.replace("[0]", "[:, 0]")
     ),
@@ -183,6 +188,120 @@ def test_what_a_model_keeps_comes_back(bench, source):
     )
     for name, tensor in whole.weights().items():
         assert np.array_equal(tensor, resumed.weights()[name]), name
+
+
+STILL = {
+    "a method": module(
+        "self.norm = nn.BatchNorm1d(6)",
+        "return self.fc(self.norm(x))",
+        "    def train(self, mode=True):\n        super().train(mode)\n        self.norm.eval()\n        return self\n",
+    ),
+    "a method of a part": HEAD
+    + "class Part(nn.BatchNorm1d):\n    def train(self, mode=True):\n        return super().train(False)\n\n\n"
+    "def build_model():\n    return nn.Sequential(Part(6), nn.Linear(6, 3))\n",
+    "put in its place": module(
+        "self.norm = nn.BatchNorm1d(6).eval(); self.norm.train = lambda mode=True: self.norm",
+        "return self.fc(self.norm(x))",
+    ),
+    "in evaluation mode from the beginning": module(
+        "self.norm = nn.BatchNorm1d(6).eval()", "return self.fc(self.norm(x))"
+    ),
+}
+
+
+@pytest.mark.parametrize("source", STILL.values(), ids=STILL.keys())
+def test_what_a_model_file_holds_still_stands_still(bench, source):
+    bench.write_model(source)
+    weights = bench.train(trainingConfig={"epochs": 2}).weights()
+    (mean,) = [tensor for name, tensor in weights.items() if name.endswith("running_mean")]
+    assert not mean.any()
+
+
+def test_a_model_that_trains_when_told_to_is_told(bench):
+    bench.write_model(
+        module(
+            "self.on = False",
+            "assert self.on == self.training; return self.fc(x)",
+            "    def train(self, mode=True):\n        self.on = mode\n        return super().train(mode)\n",
+        )
+    )
+    assert bench.train(trainingConfig={"epochs": 1}).ending.state == "succeeded"
+
+
+@pytest.mark.parametrize("name", ["buffer that grows", "buffer that is replaced", "a buffer of each batch"])
+def test_buffers_of_any_shape_go_with_an_average(bench, name):
+    sources = TRAINED | {
+        "a buffer of each batch": module(
+            "self.register_buffer('seen', None, persistent=False)", "self.seen = self.fc(x).detach(); return self.fc(x)"
+        )
+    }
+    bench.write_model(sources[name])
+    averaged = {"weightAveraging": {"decay": 0.5}, "epochs": 2}
+    plain, mean = bench.train("plain", trainingConfig={"epochs": 2}), bench.train("mean", trainingConfig=averaged)
+    assert [row.train_loss for row in mean.of(EpochCompleted)] == [row.train_loss for row in plain.of(EpochCompleted)]
+
+
+RANKS = HEAD + (
+    "def build_model():\n    return nn.Linear(6, 2)\n\n\ndef loss(output, targets):\n"
+    "    levels = (targets[:, None] > torch.arange(2)).float()\n"
+    "    return F.binary_cross_entropy_with_logits(output, levels)\n"
+)
+
+
+def test_numbers_that_are_no_scores_of_classes_give_no_accuracy(bench):
+    bench.write_model(RANKS)
+    run = bench.train(trainingConfig={"epochs": 1, "metrics": ["log_loss"]})
+    row = run.of(EpochCompleted)[0]
+    assert row.val_loss is not None
+    assert row.val_accuracy is None
+    assert row.train_accuracy is None
+    assert not row.metrics
+    (said,) = [alert for alert in run.of(Alert) if alert.code == "figures_left_out"]
+    assert "2 numbers for 3 classes" in said.message
+
+
+CLASSES = {
+    "dataclass": "from dataclasses import dataclass\n\n\n@dataclass\nclass Out:\n    logits: torch.Tensor\n"
+    "    loss: torch.Tensor | None = None\n",
+    "ordered dict that is a dataclass": "from collections import OrderedDict\nfrom dataclasses import dataclass, fields\n\n\n"
+    "@dataclass\nclass Out(OrderedDict):\n    logits: torch.Tensor = None\n    loss: torch.Tensor | None = None\n\n"
+    "    def __post_init__(self):\n        for field in fields(self):\n            value = getattr(self, field.name)\n"
+    "            if value is not None:\n                self[field.name] = value\n",
+    "named tuple": "from typing import NamedTuple\n\n\nclass Out(NamedTuple):\n    logits: torch.Tensor\n",
+    "dict with attributes": "class Out(dict):\n    __getattr__ = dict.__getitem__\n",
+}
+
+
+@pytest.mark.parametrize("kind", CLASSES.values(), ids=CLASSES.keys())
+def test_metrics_get_outputs_of_the_class_that_the_model_returns(bench, kind):
+    bench.write_model(
+        HEAD
+        + kind
+        + "\n\n"
+        + module(forward="return Out(logits=self.fc(x))").removeprefix(HEAD)
+        + "def loss(output, targets):\n    return F.cross_entropy(output.logits, targets)\n\n\n"
+        "def metrics(outputs, targets):\n    assert type(outputs) is Out and len(outputs.logits) == len(targets)\n"
+        "    return {'hits': (outputs.logits.argmax(1) == targets).float().mean()}\n"
+    )
+    named = bench.train(dataConfig={"evalBatchSize": 7}, trainingConfig={"epochs": 1}).of(EpochCompleted)[0]
+    bench.write_model(PLAIN)
+    plain = bench.train("plain", dataConfig={"evalBatchSize": 7}, trainingConfig={"epochs": 1}).of(EpochCompleted)[0]
+    assert named.train_loss == plain.train_loss
+    assert named.metrics["valHits"] == pytest.approx(plain.val_accuracy)
+
+
+def test_a_list_for_each_sample_leaves_metrics_out_and_says_so(bench):
+    bench.write_model(
+        module(
+            forward="return list(self.fc(x))",
+            rest="def loss(output, targets):\n    return F.cross_entropy(torch.stack(output), targets)\n\n\n"
+            "def metrics(outputs, targets):\n    return {'n': len(outputs)}\n",
+        )
+    )
+    run = bench.train(dataConfig={"evalBatchSize": 7}, trainingConfig={"epochs": 1})
+    assert "valN" not in run.of(EpochCompleted)[0].metrics
+    (said,) = [alert for alert in run.of(Alert) if alert.code == "figures_left_out"]
+    assert "differ in number from batch to batch" in said.message
 
 
 def test_a_buffer_of_another_shape_is_another_model(bench):

@@ -18,7 +18,8 @@ def check(subject: Subject, run: Callable[[Any], Any], *, dynamic: bool) -> Fact
     """Compare the outputs of ``run``, the written program, with the model's: for all inputs of the subject, and for one sample
     less where their number is left open (``dynamic``). Raises as ``require_agreement`` does."""
     batches = [subject.inputs, *([_fewer(subject.inputs)] if dynamic else [])]
-    differences = [require_agreement(subject.run(subject.model, batch), run(batch)) for batch in batches]
+    # Each gets a copy: a model may write into its inputs.
+    differences = [require_agreement(subject.run(subject.model, _copy(batch)), run(_copy(batch))) for batch in batches]
     return Facts(dynamic, max(differences))
 
 
@@ -42,6 +43,10 @@ def require_agreement(wanted: Any, got: Any) -> float:
             raise _differs(f"its output is off by up to {difference.nan_to_num(torch.inf).max().item():.3g}")
         largest = max(largest, difference.max().item())
     return largest
+
+
+def _copy(inputs: Any) -> Any:
+    return map_tensors(torch.clone, inputs)
 
 
 def _fewer(inputs: Any) -> Any:

@@ -24,7 +24,7 @@ from trainer_core.loop.epoch_clock import EpochClock
 from trainer_core.loop.evaluation import Evaluation, NoEvaluation
 from trainer_core.loop.finite import build_gate
 from trainer_core.loop.material import Material, Sizes, Surroundings
-from trainer_core.loop.metrics.metrics import Figures, build_figures
+from trainer_core.loop.metrics.metrics import Figures
 from trainer_core.loop.optimizers import build_optimizer
 from trainer_core.loop.position import Position
 from trainer_core.loop.preparing.compiling import Compilation
@@ -134,8 +134,7 @@ class Assembly:
 
     @cached_property
     def figures(self) -> Figures:
-        ignore_index = self.material.loss.ignore_index
-        return build_figures(self.material.data.task, self.around.device, None, ignore_index=ignore_index)
+        return self.material.figures(self.around.device, validated=False)
 
     @cached_property
     def reporting(self) -> Reporting:
@@ -272,14 +271,13 @@ class Assembly:
         held_out = material.data.validation
         if held_out is None:
             return NoEvaluation()
-        own, ignored = material.model_file.metrics, material.loss.ignore_index
         most = self.training.limit_val_batches
         return Evaluation(
             build_source(held_out, around.device, self.sizes.workers, self.training.seed),
             len(held_out) if most is None else min(len(held_out), most * size),
             size,
             material.forward,
-            build_figures(material.data.task, around.device, own, material.metrics, ignore_index=ignored),
+            material.figures(around.device, validated=True),
             around.ranks,
             around.device,
             around.stop,

@@ -76,9 +76,16 @@ class Average(Averaging):
 
     @torch.no_grad()
     def take_buffers(self) -> None:
-        """Buffers (running statistics) are those of the trained model."""
-        for kept, seen in zip(self._average.buffers(), self._model.buffers(), strict=True):
-            kept.copy_(seen)
+        """Buffers (running statistics) are those of the trained model, which may have come, gone or changed their shape."""
+        average = dict(self._average.named_modules())
+        for place, module in self._model.named_modules():
+            kept = average[place]._buffers
+            for name, seen in module._buffers.items():
+                own = kept.get(name)
+                if own is not None and seen is not None and own.shape == seen.shape:
+                    own.copy_(seen)
+                else:
+                    kept[name] = None if seen is None else seen.detach().clone()
 
     def evaluated(self) -> nn.Module:
         return self._average if self.updates else self._model

@@ -14,7 +14,7 @@ from trainer_core.data.samples import Indices
 from trainer_core.failure import Failure
 from trainer_core.loop.ranks import Ranks
 from trainer_core.loop.sources import Source
-from trainer_core.loop.trees import count_samples, map_tensors
+from trainer_core.loop.trees import count_samples, leaves, map_tensors
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class OptimizerBatch(NamedTuple):
 
     def _check_axis(self, total: int) -> None:
         """Raise ``data_invalid`` where the samples do not stand along the first axis of every tensor: slices would mix them."""
-        lengths: list[int] = []
-        map_tensors(lambda tensor: lengths.append(len(tensor) if tensor.ndim else 0), (self.inputs, self.targets))
+        tensors = [leaf for leaf in leaves((self.inputs, self.targets)) if isinstance(leaf, Tensor)]
+        lengths = [len(tensor) if tensor.ndim else 0 for tensor in tensors]
         if any(length != total for length in lengths):
             raise Failure(
                 "data_invalid",

@@ -17,7 +17,7 @@ from trainer_core.loop.buffers import keeping_buffers
 from trainer_core.loop.forward import Forward
 from trainer_core.loop.randomness import untouched
 from trainer_core.loop.recovery.memory import Memory
-from trainer_core.loop.trees import as_tensors, map_tensors
+from trainer_core.loop.trees import as_tensors, leaves, map_tensors
 
 _SHOWN = 20
 _NOT_AGAIN = "every value was finite when the batch was run again, so it is their norm that overflows"
@@ -132,8 +132,7 @@ def _watching(model: nn.Module) -> Iterator[list[tuple[str, Any]]]:
 
 def _tensors(tree: Any) -> list[Tensor]:
     # Detached: to look at one must leave nothing behind for the backward pass, which counts what a recomputed block keeps.
-    found: list[Tensor] = []
-    map_tensors(lambda tensor: found.append(tensor.detach()), tree)
+    found = (leaf.detach() for leaf in leaves(tree) if isinstance(leaf, Tensor))
     return [tensor for tensor in found if tensor.is_floating_point()]
 
 

@@ -118,11 +118,20 @@ def _from(start: int, inputs: object, targets: object) -> OptimizerBatch:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """``model`` in evaluation mode; afterwards every module's own training flag is as it was before."""
+    """``model`` in evaluation mode; afterwards every module's own training flag is as it was before, and those with a
+    ``train()`` of their own have been told."""
     flags = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         yield
     finally:
         for module, training in flags:
+            if trains_its_own_way(module):
+                module.train(training)
+        for module, training in flags:
             module.training = training
+
+
+def trains_its_own_way(module: nn.Module) -> bool:
+    """Whether ``module`` has a ``train()`` of its own: one that holds parts of it still, or notes more than a flag."""
+    return type(module).train is not nn.Module.train or "train" in vars(module)

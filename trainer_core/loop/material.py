@@ -24,9 +24,10 @@ from trainer_core.failure import Failure
 from trainer_core.loop import randomness
 from trainer_core.loop.buffers import keeping_buffers
 from trainer_core.loop.choices import choose_batch_size, choose_micro_batch, choose_workers
-from trainer_core.loop.evaluation import evaluating
+from trainer_core.loop.evaluation import evaluating, trains_its_own_way
 from trainer_core.loop.forward import BATCH_SIZE, Forward, telling_out_of_memory
 from trainer_core.loop.losses import Loss, build_loss
+from trainer_core.loop.metrics.metrics import Figures, build_figures
 from trainer_core.loop.position import Length
 from trainer_core.loop.precision import Precision, build_precision
 from trainer_core.loop.preparing import determinism
@@ -82,6 +83,17 @@ class Material:
     def parameters(self) -> int:
         """Numbers in the model that are trained or frozen."""
         return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def figures(self, device: torch.device, *, validated: bool) -> Figures:
+        """The figures of training, or of what is ``validated``, the model file's own among them."""
+        return build_figures(
+            self.data.task,
+            device,
+            self.model_file.metrics if validated else None,
+            self.metrics if validated else (),
+            ignore_index=self.loss.ignore_index,
+            classes=len(self.data.classes or ()),
+        )
 
 
 @dataclass(frozen=True)
@@ -150,12 +162,19 @@ def make_ready(model: nn.Module, path: Path, device: torch.device) -> None:
             place=Place(path=str(path)),
         )
     with running(path, "model_invalid", f"moving the model to {device}"):
-        if not model.training:
-            # Pretrained models are often handed over in evaluation mode. Single modules that the file froze stay so.
-            model.train()
+        put_into_training(model)
         model.to(device)
         with evaluating(model):
             pass
+
+
+def put_into_training(model: nn.Module) -> None:
+    """Put ``model`` into training mode, as a loop that calls ``train()`` would: a class with a ``train()`` of its own, which
+    holds parts of it still, has it called. Single modules that the file put into evaluation mode stay so, but for
+    those inside of such a class; a model handed over in evaluation mode, as pretrained ones are, is trained as a whole."""
+    told = [module for module in model.modules() if trains_its_own_way(module)] if model.training else [model]
+    for module in told:
+        module.train()
 
 
 def size_up(around: Surroundings, material: Material) -> Sizes:

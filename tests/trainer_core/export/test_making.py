@@ -58,6 +58,10 @@ def test_a_model_that_fixes_the_number_of_samples_is_exported_for_that_number(be
     assert (export.status, export.dynamic_batch) == ("exported", False)
 
 
+def test_a_model_that_writes_into_its_inputs_is_exported(bench: Bench):
+    assert made(bench, "x.mul_(2)\n        return self.layer(x)", "torch_export").status == "exported"
+
+
 @pytest.mark.parametrize(
     ("format", "forward", "message"),
     [

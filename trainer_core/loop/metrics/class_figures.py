@@ -7,6 +7,7 @@ from torch import Tensor
 
 from schemas.metrics import MetricName, metric_named
 from trainer_core.epochs.chosen_metrics import explain
+from trainer_core.failure import Failure
 from trainer_core.loop.alignment import align_classes, align_values, one_tensor
 from trainer_core.loop.metrics.class_counts import COUNTED, ClassCounts
 from trainer_core.loop.metrics.figures import Figures, Split, check_width, finite, widen
@@ -17,15 +18,21 @@ class ClassFigures(Figures):
     """Accuracy of classification, and, validated, those of ``metrics`` that counts tell.
 
     Kept per class are hits, predictions and targets, (3, C): all of a confusion matrix that these figures need.
-    Targets equal to ``ignore_index``, or that are no class, are not counted.
+    Targets equal to ``ignore_index``, or that are no class, are not counted. Outputs narrower than ``classes`` are no scores of
+    classes (the model file's own loss makes something else of them), and fit none of these figures.
     """
 
     finds_one = False
 
     def __init__(
-        self, device: torch.device, ignore_index: int, metrics: tuple[MetricName, ...] = ("accuracy", "f1")
+        self,
+        device: torch.device,
+        ignore_index: int,
+        metrics: tuple[MetricName, ...] = ("accuracy", "f1"),
+        classes: int = 0,
     ) -> None:
         super().__init__(device)
+        self._classes = classes
         self._ignore_index = ignore_index
         self._metrics = [name for name in metrics if name in COUNTED]
         self._counts = self._zeros(3, 0)
@@ -33,6 +40,12 @@ class ClassFigures(Figures):
     def _add(self, output: Any, targets: Any) -> None:
         logits, wanted, counted = self.read(one_tensor(output, "outputs").detach(), one_tensor(targets, "targets"))
         predicted, classes = self._predict(logits)
+        if classes < self._classes:
+            raise Failure(
+                "model_invalid",
+                f"The model gives {classes} numbers for {self._classes} classes, which are no scores of them.",
+                next_move="Let metrics(outputs, targets) of the model file compute what is wanted.",
+            )
         check_width(self._counts, classes)
         if self._counts.shape[1] == 0:
             self._counts = self._zeros(3, classes)

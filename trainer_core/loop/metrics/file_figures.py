@@ -9,6 +9,7 @@ from torch import Tensor
 from trainer_core.failure import Failure
 from trainer_core.loop.metrics.figures import Figures, Split, finite
 from trainer_core.loop.ranks import Ranks
+from trainer_core.loop.trees import items_of, leaves, map_tensors, with_items
 from trainer_core.models.own_figures import read_own_figures
 
 ModelFileMetrics = Callable[[Any, Any], Any]
@@ -20,7 +21,7 @@ MOST_ELEMENTS = 2**26
 class FileFigures(Figures):
     """The figures of ``inner``, and what ``metrics(outputs, targets)`` of the model file makes of all outputs.
 
-    Outputs and targets wait on the CPU, at most ``most_elements`` numbers on each rank: beyond that the model
+    Outputs are of the class that the model returns. They and targets wait on the CPU, at most ``most_elements`` numbers on each rank: beyond that the model
     file's figures are left out rather than computed from a part. For validation only.
     """
 
@@ -86,31 +87,30 @@ class FileFigures(Figures):
         super().reset()
 
 
-def _to_cpu(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {key: _to_cpu(item) for key, item in value.items()}
-    return tuple(_to_cpu(item) for item in value) if isinstance(value, list | tuple) else value
+def _to_cpu(tree: Any) -> Any:
+    return map_tensors(lambda tensor: tensor.detach().to("cpu", copy=True), tree)
 
 
-def _size(value: Any) -> int:
-    if isinstance(value, Tensor):
-        return value.numel()
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else ()
-    return sum(map(_size, items))
+def _size(tree: Any) -> int:
+    return sum(leaf.numel() for leaf in leaves(tree) if isinstance(leaf, Tensor))
 
 
 def _concatenate(batches: list[Any]) -> Any:
+    """One tree of the form of each of ``batches``, with their tensors one after another; what is no tensor is a list of what
+    each had. Raises Failure ``model_invalid`` where they are not of one form."""
     first = batches[0]
     if isinstance(first, Tensor):
         if any(batch.shape[1:] != first.shape[1:] for batch in batches):
-            raise Failure(
-                "model_invalid", "Outputs or targets differ in shape from batch to batch; metrics() is left out."
-            )
+            raise _of_several_forms("shape")
         return torch.cat([batch.reshape(-1) if batch.ndim == 0 else batch for batch in batches])
-    if isinstance(first, dict):
-        return {key: _concatenate([batch[key] for batch in batches]) for key in first}
-    if isinstance(first, tuple):
-        return tuple(_concatenate([batch[place] for batch in batches]) for place in range(len(first)))
-    return batches
+    parts = [items_of(batch) for batch in batches]
+    held = [part for part in parts if part is not None]
+    if not held:
+        return None if all(batch is None for batch in batches) else batches
+    if len({len(part) for part in held}) > 1 or len(held) < len(parts):
+        raise _of_several_forms("number")
+    return with_items(first, [_concatenate(list(column)) for column in zip(*held, strict=True)])
+
+
+def _of_several_forms(what: str) -> Failure:
+    return Failure("model_invalid", f"Outputs or targets differ in {what} from batch to batch; metrics() is left out.")

@@ -23,15 +23,17 @@ def build_figures(
     metrics: tuple[MetricName, ...] = (),
     *,
     ignore_index: int = IGNORED,
+    classes: int = 0,
 ) -> Figures:
     """The figures of ``task``: the loss, accuracy or errors, and of validation ``metrics``.
 
-    ``model_file_metrics`` and ``metrics`` are for validation; training passes neither. ``ignore_index`` is the loss's.
+    ``model_file_metrics`` and ``metrics`` are for validation; training passes neither. ``ignore_index`` is the loss's,
+    ``classes`` the number of classes in the data, where it is known.
     """
     if task == "regression":
         figures: Figures = ValueFigures(device, metrics)
     else:
-        classes = (BinaryFigures if task == "binary" else ClassFigures)(device, ignore_index, metrics)
+        counted = (BinaryFigures if task == "binary" else ClassFigures)(device, ignore_index, metrics, classes)
         needs_scores = not COUNTED.keys() >= set(metrics)
-        figures = Deferred(ScoreFigures(classes, device, metrics) if needs_scores else classes, device)
+        figures = Deferred(ScoreFigures(counted, device, metrics) if needs_scores else counted, device)
     return FileFigures(figures, model_file_metrics, device) if model_file_metrics else figures

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from schemas.events import RunTuned
 from schemas.tuning import BatchSizeFinder
@@ -18,7 +19,7 @@ from trainer_core.loop.ranks import Ranks
 from trainer_core.loop.recovery.memory import Memory
 from trainer_core.loop.strategies.synced_norm import norms_alone
 from trainer_core.loop.trainer import Trainer
-from trainer_core.loop.trees import count_samples, map_tensors
+from trainer_core.loop.trees import count_samples, leaves, map_tensors
 from trainer_core.loop.tuning.beginning import undone
 from trainer_core.loop.tuning.growth import evenly, largest_fitting
 from trainer_core.loop.tuning.room import build_room
@@ -145,9 +146,7 @@ def _largest_batch(trainer: Trainer) -> OptimizerBatch:
 
 
 def _bytes(batch: OptimizerBatch) -> int:
-    sizes: list[int] = []
-    map_tensors(lambda tensor: sizes.append(tensor.nbytes), (batch.inputs, batch.targets))
-    return sum(sizes)
+    return sum(leaf.nbytes for leaf in leaves((batch.inputs, batch.targets)) if isinstance(leaf, Tensor))
 
 
 def _part(batch: OptimizerBatch, most: int) -> OptimizerBatch:
