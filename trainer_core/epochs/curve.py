@@ -22,6 +22,10 @@ class Curve:
         """Add the row of an epoch; one of the same epoch, done again after a resume, gives way."""
         self.rows = [*(earlier for earlier in self.rows if earlier.epoch < row.epoch), row]
 
+    def has(self, epoch: int) -> bool:
+        """Whether there is a row of ``epoch`` (from 1)."""
+        return any(row.epoch == epoch for row in self.rows)
+
     def state(self) -> list[dict[str, Any]]:
         """What a checkpoint keeps."""
         return [row.to_json() for row in self.rows]

@@ -59,7 +59,7 @@ def say_changes(trainer: Trainer, state: dict[str, Any], channel: Channel) -> No
             before=state["length"]["total_steps"],
             now=length.total_steps,
         )
-    if length.reached(position):
+    if trainer.complete:
         done, of, setting = f"{position.epoch} epochs", str(length.epochs), "epochs"
         if position.epoch < length.epochs:
             done, of, setting = f"{position.step} steps", str(length.max_steps), "maxSteps"

@@ -80,10 +80,17 @@ class Trainer:
         """Whether the epoch in progress has steps left that are beyond the last one of the run."""
         return self.position.step_in_epoch < self.length.steps_per_epoch
 
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to train, nor to judge: a run may have been interrupted after its last step."""
+        epoch, trained = self.position.epoch, self.position.step_in_epoch
+        unjudged = 0 < trained == self.length.steps_of_epoch(epoch) and not self.curve.has(epoch + 1)
+        return self.length.reached(self.position) and not unjudged
+
     def run(self) -> State:
         """Train until the last step, an early stop or a request to stop, and say which it was."""
         began = time.monotonic()
-        state: State = "succeeded" if self.length.reached(self.position) else "running"
+        state: State = "succeeded" if self.complete else "running"
         if state == "running" and self.ranks.any(self.stop.requested):
             return "stopped"
         while state == "running":

@@ -156,3 +156,22 @@ def test_the_narrower_of_two_limits_holds(bench):
     assert [event.steps for event in run.of(EpochStarted)] == [2, 2, 1]
     quick = bench.train("quick", trainingConfig={**STEADY, "maxSteps": 3, "overfitBatches": 2, "fastDevRun": True})
     assert [event.steps for event in quick.of(EpochStarted)] == [1]
+
+
+@pytest.mark.parametrize(("limits", "last"), [({}, 20), ({"maxSteps": 8}, 8)], ids=["whole", "cut"])
+def test_a_run_that_is_stopped_after_its_last_step_is_judged_when_it_goes_on(bench, stopping_channel, limits, last):
+    """Nothing is left to train, and the row of its last epoch is still owed."""
+    training = {**STEADY, **limits}
+    whole = bench.train("whole", trainingConfig=training)
+    stop = Stop()
+    stopped = bench.train("stopped", trainingConfig=training, stop=stop, channel=stopping_channel(stop, "step", last))
+    assert (stopped.ending.state, stopped.of(CheckpointSaved)[-1].step) == ("stopped", last)
+    resume = {"resumeFrom": str(stopped.run_folder)}
+    resumed = bench.train("resumed", trainingConfig=training, checkpointConfig=resume)
+    assert resumed.ending.state == "succeeded"
+    assert figures(resumed) == figures(whole)[-1:]
+    assert [row.is_best for row in resumed.of(EpochCompleted)] == [row.is_best for row in whole.of(EpochCompleted)[-1:]]
+    assert same_weights(resumed, whole)
+    assert "nothing_left_to_train" not in {alert.code for alert in resumed.of(Alert)}
+    again = bench.train("again", trainingConfig=training, checkpointConfig={"resumeFrom": str(resumed.run_folder)})
+    assert not again.of(EpochStarted)
