@@ -172,7 +172,7 @@ class Assembly:
 
     @cached_property
     def cut(self) -> CutEpoch:
-        return CutEpoch({**self._judges, "schedule": self.schedule}, self.best, self.around.ranks)
+        return CutEpoch({**self._judges, "schedule": self.schedule}, self.best, self.averaging, self.around.ranks)
 
     @cached_property
     def continuation(self) -> Continuation:

@@ -26,8 +26,11 @@ class Averaging:
     def follow(self, stepped: bool) -> None:
         """The optimizer has taken a step, or (not ``stepped``) left it out. Never looks at the device."""
 
-    def end_epoch(self, epoch: int) -> None:
-        """The epoch with index ``epoch`` is trained, and is going to be evaluated."""
+    def end_epoch(self, epoch: int, cut_short: bool) -> None:
+        """The epoch with index ``epoch`` is trained, or was ``cut_short``, and is going to be evaluated."""
+
+    def take_back_cut(self) -> None:
+        """What is left of an epoch that was cut short will be trained: the average is what it was before it."""
 
     def models(self) -> list[nn.Module]:
         """All there are: they may be prepared alike for several ranks, until the first step is taken."""
@@ -38,7 +41,8 @@ class Averaging:
         return self._model
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps beside the evaluated weights: ``trained``, absent where they are the same."""
+        """What a checkpoint keeps beside the evaluated weights: numbers, and states of the model. ``trained`` is absent where
+        they are the same."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -121,7 +125,8 @@ class ExponentialMovingAverage(Average):
 class StochasticWeightAverage(Average):
     """The mean of the weights at the end of each epoch from the one with index ``first`` on (Izmailov et al. 2018).
 
-    The learning rate stays that of the schedule. Batch normalisation gets statistics of its own for the mean.
+    The learning rate stays that of the schedule. Batch normalisation gets statistics of its own for the mean. An epoch that
+    was cut short is in it with the weights of the cut, which are the run's last, for as long as no more of it is trained.
     """
 
     name = "swa"
@@ -131,21 +136,35 @@ class StochasticWeightAverage(Average):
         self._first = first
         self._settle = settle
         self._latest = -1
+        self._before_cut: dict[str, Any] | None = None
 
-    def end_epoch(self, epoch: int) -> None:
+    def end_epoch(self, epoch: int, cut_short: bool) -> None:
         # Once: a run that was stopped in its evaluation evaluates again.
         if epoch >= self._first and epoch > self._latest:
+            self._before_cut = copy.deepcopy(self._average.state_dict()) if cut_short else None
             self._latest = epoch
             self.take(1.0 / (self.updates + 1))
             self.take_buffers()
             self._settle(self._average)
 
+    def take_back_cut(self) -> None:
+        if self._before_cut is not None:
+            self._average.load_state_dict(self._before_cut)
+            self._before_cut = None
+            self._latest -= 1
+            self.updates -= 1
+
     def state(self) -> dict[str, Any]:
-        return super().state() | {"latest": self._latest}
+        kept = super().state() | {"latest": self._latest}
+        return kept if self._before_cut is None else kept | {"beforeCut": self._before_cut}
 
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
         self._latest = state.get("latest", -1)
+        if self._latest < self._first:
+            # Of a run that was meant to be shorter: those epochs are no part of this mean.
+            self.updates = 0
+        self._before_cut = state.get("beforeCut")
 
 
 def build_averaging(model: nn.Module, wanted: WeightAveraging | None, epochs: int, settle: Settle) -> Averaging:

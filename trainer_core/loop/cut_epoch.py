@@ -1,4 +1,5 @@
-"""An epoch that ``maxSteps`` cut: it was judged as it was, and is judged anew when a longer run has trained the rest of it."""
+"""An epoch that ``maxSteps`` cut: it was judged and averaged as it was, and is so anew when a longer run has trained the rest
+of it."""
 
 import copy
 from collections.abc import Mapping
@@ -6,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from trainer_core.epochs.best import Best
+from trainer_core.loop.averaging import Averaging
 from trainer_core.loop.ranks import Ranks
 from trainer_core.loop.run_state import Restores
 
 
 class CutEpoch:
     """How a run was judged before an epoch that was cut: the state of its ``judges`` (curve, best, patience, schedule), and
-    its best checkpoint. Nothing while no epoch was cut."""
+    its best checkpoint. Nothing while no epoch was cut. The ``averaging`` knows for itself what it was before."""
 
-    def __init__(self, judges: Mapping[str, Restores], best: Best, ranks: Ranks) -> None:
+    def __init__(self, judges: Mapping[str, Restores], best: Best, averaging: Averaging, ranks: Ranks) -> None:
         self._judges = judges
         self._best = best
+        self._averaging = averaging
         self._ranks = ranks
         self._before: dict[str, Any] | None = None
 
@@ -34,11 +37,12 @@ class CutEpoch:
         self._before = state
 
     def take_back(self, best_path: str | None) -> str | None:
-        """What is left of the epoch will be trained: the judges know it no more. All ranks ask together.
+        """What is left of the epoch will be trained: judges and average know it no more. All ranks ask together.
 
         Returns the best checkpoint before it; where that was removed since, no epoch is the best. Where no epoch was cut,
         ``best_path``.
         """
+        self._averaging.take_back_cut()
         if self._before is None:
             return best_path
         for name, judge in self._judges.items():

@@ -117,10 +117,10 @@ class Ranks:
         file. All ranks ask together."""
         return read()
 
-    def whole_model(self, model: nn.Module) -> dict[str, Any]:
-        """The state of ``model``, whole on the first rank; on others a part may stand on the meta device, with its shape
+    def whole_model(self, state: dict[str, Any]) -> dict[str, Any]:
+        """The ``state`` of a model, whole on the first rank; on others a part may stand on the meta device, with its shape
         alone. All ranks take part."""
-        return model.state_dict()
+        return state
 
     def whole_optimizer(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """The same of ``optimizer``."""

@@ -53,15 +53,16 @@ class RunState:
         evaluated = self.averaging.evaluated()
         self.ranks.share_buffers(evaluated)
         state = {name: part.state() for name, part in {**self.parts, **self.definition}.items()}
-        state["averaging"] = self.averaging.state()
-        if "trained" in state["averaging"]:
-            state["averaging"]["trained"] = self.ranks.whole_model(self.model)
+        state["averaging"] = {
+            name: self.ranks.whole_model(value) if isinstance(value, dict) else value
+            for name, value in self.averaging.state().items()
+        }
         state["bestPath"] = best_path
         state["optimizer"] = type(self.optimizer).__name__
         state["trainingFigures"] = self._training_figures()
         random = self.ranks.gather(randomness.capture(self.device))
         about = self.about | {"weights": "trained" if evaluated is self.model else self.averaging.name}
-        model, optimizer = self.ranks.whole_model(evaluated), self.ranks.whole_optimizer(self.optimizer)
+        model, optimizer = self.ranks.whole_model(evaluated.state_dict()), self.ranks.whole_optimizer(self.optimizer)
         return Snapshot(model, optimizer, state, random, about)
 
     def _training_figures(self) -> dict[str, Tensor]:
@@ -85,10 +86,12 @@ class RunState:
                 detail=str(error),
             ) from error
         _restore_optimizer(self.optimizer, snapshot, self.ranks)
-        averaging = dict(snapshot.state["averaging"])
-        if "trained" in averaging:
-            averaging["trained"] = self.ranks.held_model(self.model, averaging["trained"])
-        self.averaging.restore(averaging)
+        self.averaging.restore(
+            {
+                name: self.ranks.held_model(self.model, value) if isinstance(value, dict) else value
+                for name, value in snapshot.state["averaging"].items()
+            }
+        )
         for name, part in self.parts.items():
             part.restore(snapshot.state[name])
         if self.ranks.first:

@@ -114,7 +114,7 @@ class Trainer:
         trained = self.train(steps)
         self.clock.end_training()
         if trained:
-            self.averaging.end_epoch(self.position.epoch)
+            self.averaging.end_epoch(self.position.epoch, self.cut_short)
         validation = self.evaluation.run(self.averaging.evaluated()) if trained else None
         if validation is None:
             self.save("cancel")

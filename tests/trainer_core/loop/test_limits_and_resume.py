@@ -98,6 +98,46 @@ def test_an_epoch_that_was_cut_uses_up_no_patience_of_a_longer_run(bench):
     assert same_weights(longer, whole)
 
 
+NORMED = """
+from torch import nn
+
+
+def build_model():
+    return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 3))
+"""
+SWA = {**STEADY, "weightAveraging": {"method": "swa", "start": 0.5}}
+
+
+@pytest.mark.parametrize("judged", [True, False], ids=["judged", "stopped before it was judged"])
+@pytest.mark.parametrize("cut", [12, 17], ids=["the first of the mean", "the second"])
+def test_an_epoch_that_was_cut_is_averaged_as_it_was_when_it_is_whole(bench, stopping_channel, cut, judged):
+    """To the bit. The mean is that of epochs 3 and 4, of five steps each; until then the weights of the cut are in it."""
+    bench.write_model(NORMED)
+    stop = Stop()
+    channel = stopping_channel(stop, "step", 1000 if judged else cut)
+    saving = {"saveEverySteps": 1, "keepLast": 100}
+    short = bench.train(
+        "short", trainingConfig={**SWA, "maxSteps": cut}, checkpointConfig=saving, stop=stop, channel=channel
+    )
+    assert short.ending.state == ("succeeded" if judged else "stopped")
+    resume = {**saving, "resumeFrom": short.of(CheckpointSaved)[-1].path}
+    longer = bench.train("longer", trainingConfig=SWA, checkpointConfig=resume)
+    whole = bench.train("whole", trainingConfig=SWA, checkpointConfig=saving)
+    assert same_weights(longer, whole)
+    mine, wanted = (run.weights(f"step-{cut + 1:08}") for run in (longer, whole))
+    assert all(np.array_equal(mine[name], wanted[name]) for name in wanted)
+    assert figures(longer) == figures(whole)[cut // 5 :]
+
+
+def test_more_epochs_average_those_that_the_longer_run_averages(bench):
+    """The shorter one averaged its second epoch, the longer one averages its third and fourth."""
+    short = bench.train("short", trainingConfig={**SWA, "epochs": 2})
+    longer = bench.train("longer", trainingConfig=SWA, checkpointConfig={"resumeFrom": str(short.run_folder)})
+    whole = bench.train("whole", trainingConfig=SWA)
+    assert same_weights(longer, whole)
+    assert figures(longer) == figures(whole)[2:]
+
+
 def test_without_a_checkpoint_of_the_epoch_before_none_is_the_best(bench):
     """Of the run that was cut one checkpoint is left: that of the cut."""
     short = bench.train("short", trainingConfig={**STEADY, "maxSteps": 7}, checkpointConfig={"keepLast": 1})

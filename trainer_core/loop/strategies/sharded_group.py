@@ -68,8 +68,8 @@ class ShardedGroup(Group):
         dist.all_reduce(highest, dist.ReduceOp.MAX)
         return int(highest.item())
 
-    def whole_model(self, model: nn.Module) -> dict[str, Any]:
-        return {name: gather_all(value, self.first) for name, value in model.state_dict().items()}
+    def whole_model(self, state: dict[str, Any]) -> dict[str, Any]:
+        return {name: gather_all(value, self.first) for name, value in state.items()}
 
     def whole_optimizer(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         return self._shards.gather_state(optimizer.state_dict(), self.first)
