@@ -75,6 +75,37 @@ def test_from_the_middle_of_an_epoch(bench):
     assert resumed.of(Step)[0].step == 6
 
 
+DRAWING = """
+import random
+
+import numpy as np
+import torch
+from torch import nn
+
+
+class Noisy(nn.Module):
+    def forward(self, x):
+        return x + random.random() + np.random.normal() if self.training else x
+
+
+def build_model():
+    first = nn.Linear(6, 8)
+    nn.init.uniform_(first.weight, -random.random(), np.random.rand())
+    return nn.Sequential(first, Noisy(), nn.Linear(8, 3))
+"""
+
+
+def test_draws_from_python_and_numpy_are_those_of_the_seed_and_go_on(bench, stopping_channel):
+    """In the model's making and in its passes."""
+    bench.write_model(DRAWING)
+    whole, again = (bench.train(name, trainingConfig=TRAINING) for name in ("whole", "again"))
+    assert_same_weights(whole, again)
+    stop = Stop()
+    stopped = bench.train("stopped", trainingConfig=TRAINING, stop=stop, channel=stopping_channel(stop, "step", 5))
+    resumed = bench.train("resumed", trainingConfig=TRAINING, checkpointConfig={"resumeFrom": str(stopped.run_folder)})
+    assert_same_weights(whole, resumed)
+
+
 def test_after_a_request_to_stop(bench, stopping_channel):
     whole = bench.train("whole", trainingConfig=TRAINING, modelConfig=DROPOUT)
     stop = Stop()
@@ -177,6 +208,42 @@ def test_other_batches_in_mid_epoch_are_refused(bench):
     with pytest.raises(Failure, match="middle of an epoch") as caught:
         bench.train("second", dataConfig={"batchSize": 8}, checkpointConfig={"resumeFrom": middle.path})
     assert caught.value.error.code == "checkpoint_incompatible"
+
+
+def test_other_batches_from_an_epochs_end_are_trained_and_said(bench):
+    first = bench.train("first", trainingConfig={"epochs": 1})
+    resume = {"resumeFrom": str(first.run_folder)}
+    changes = {"dataConfig": {"batchSize": 35}, "trainingConfig": {"epochs": 2}}
+    second = bench.train("second", checkpointConfig=resume, **changes)
+    assert "order_changed" in {alert.code for alert in second.of(Alert)}
+    assert [(row.epoch, row.step) for row in second.of(EpochCompleted)] == [(2, 4)], "steps of two epochs of this run"
+
+
+KEEPS = """
+import torch
+from torch import nn
+
+
+class Keeping(nn.Linear):
+    def get_extra_state(self):
+        return {"version": torch.tensor(1)}
+
+    def set_extra_state(self, state):
+        raise RuntimeError("of another version")
+
+
+def build_model():
+    return Keeping(6, 3)
+"""
+
+
+def test_a_state_that_the_model_does_not_take_back_is_refused(bench):
+    bench.write_model(KEEPS)
+    first = bench.train("first", trainingConfig={"epochs": 1})
+    with pytest.raises(Failure, match="does not take back the state") as caught:
+        bench.train("second", checkpointConfig={"resumeFrom": str(first.run_folder)})
+    assert caught.value.error.code == "checkpoint_incompatible"
+    assert "of another version" in caught.value.error.untrusted
 
 
 def test_a_damaged_checkpoint_in_a_runs_folder_is_left_aside_and_said(bench):

@@ -128,6 +128,18 @@ def test_one_held_out_class_is_never_the_best_and_never_a_crash(bench, engine):
     assert "one class" in told[0]
 
 
+def test_a_figure_that_is_never_measured_ends_no_run_and_is_said_each_time(bench):
+    """It uses up no patience: here there are three epochs, and patience for one."""
+    two_classes(bench, validated=(0,))
+    bench.write_model(ONE_LOGIT)
+    stopping = {"monitor": "valAuroc", "patience": 1}
+    run = bench.train(trainingConfig={"epochs": 3, "task": "binary", "earlyStopping": stopping})
+    assert run.ending.state == "succeeded"
+    assert [row.epoch for row in run.of(EpochCompleted)] == [1, 2, 3]
+    told = [alert.evidence for alert in run.of(Alert) if alert.code == "monitor_not_measured"]
+    assert told == [{"epoch": epoch, "monitor": "valAuroc"} for epoch in (1, 2, 3)]
+
+
 def test_both_engines_speak_of_the_same_figures(bench):
     two_classes(bench)
     bench.write_model(ONE_LOGIT)

@@ -59,6 +59,14 @@ def test_the_monitor_is_the_checkpoints_then_early_stoppings_then_the_loss() -> 
     assert best("valF1", "min").mode == "min"
 
 
+def test_which_way_is_better_is_as_asked_where_the_figure_is_not_known() -> None:
+    """More is better of a figure of the model file, unless something is said of it."""
+    stopping: dict[str, object] = {"monitor": "valOwn", "mode": "min"}
+    assert best("valOwn").mode == "max"
+    assert best(stopping=stopping).mode == "min"
+    assert best(mode="max", stopping=stopping).mode == "max"
+
+
 def test_best_goes_on_from_its_state_unless_the_question_has_changed() -> None:
     judge = best()
     judge.observe(row(3, 0.2))
@@ -126,9 +134,14 @@ def test_a_monitor_that_nobody_computes_lists_the_figures_there_are() -> None:
 
 
 def test_a_figure_that_was_there_before_is_only_unmeasured() -> None:
-    early = stop(monitor="valF1")
-    assert early.observe(row(1, 1.0, valF1=0.5)) == "improved"
+    early = stop(monitor="valOwn")
+    assert early.observe(row(1, 1.0, valOwn=0.5)) == "improved"
     assert early.observe(row(2, 1.0)) == "unmeasured"
+
+
+def test_a_figure_that_is_missing_where_nothing_was_measured_is_only_unmeasured() -> None:
+    """The loss was not finite, so nobody knows yet whether the model file computes that figure."""
+    assert stop(monitor="valOwn").observe(row(1)) == "unmeasured"
 
 
 def test_a_figure_of_validation_needs_validation() -> None:

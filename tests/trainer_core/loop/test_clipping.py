@@ -23,6 +23,9 @@ def parameters(*gradients: list[float]) -> list[nn.Parameter]:
     [
         ({}, [0.6, 0.8]),
         ({"gradientClipping": 2.5}, [1.5, 2.0]),
+        ({"gradientClipping": 4.9}, [2.94, 3.92]),
+        ({"gradientClipping": 0.1}, [0.06, 0.08]),
+        ({"gradientClipping": 5.001}, [3.0, 4.0]),
         ({"gradientClipping": 10}, [3.0, 4.0]),
         ({"gradientClipping": 0}, [3.0, 4.0]),
         ({"clipBy": "value"}, [1.0, 1.0]),

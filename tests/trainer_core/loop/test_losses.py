@@ -226,3 +226,16 @@ def test_wrong_definitions_are_refused_with_their_place(
 def test_arguments_for_the_model_files_own_loss_are_refused() -> None:
     with pytest.raises(Failure, match="takes no lossArgs"):
         build("regression", lambda output, targets: output.mean(), lossArgs={"delta": 1})
+    with pytest.raises(Failure, match="Label smoothing is for cross_entropy only"):
+        build("classification", lambda output, targets: output.mean(), labelSmoothing=0.1)
+
+
+def test_classes_that_are_no_whole_numbers_are_refused() -> None:
+    with pytest.raises(Failure, match="class indices must be whole numbers"):
+        build("classification")(torch.zeros(9, 3), torch.zeros(9))
+
+
+@pytest.mark.parametrize("targets", [None, {}, "three"], ids=repr)
+def test_the_mean_of_an_own_loss_needs_targets_that_can_be_counted(targets: object) -> None:
+    with pytest.raises(Failure, match=f"Targets of type {type(targets).__name__} cannot be counted"):
+        build("regression", lambda output, targets: output.mean())(torch.zeros(3), targets)

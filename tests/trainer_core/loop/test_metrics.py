@@ -108,6 +108,18 @@ def test_ignored_targets_and_sequences() -> None:
     masked = build("classification")
     observe(masked, torch.eye(3), torch.full((3,), -100))
     assert masked.compute("val") == {"valLoss": 2.0}
+    foreign = build("classification")
+    observe(foreign, torch.eye(3)[[0, 0, 1, 2]], torch.tensor([-1, 0, 2, 7]))
+    assert foreign.compute("val")["valAccuracy"] == 1 / 2, "what is no class of the model counts neither way"
+
+
+def test_of_probabilities_as_targets_the_most_probable_class_is_meant() -> None:
+    figures, expected = build("classification"), build("classification")
+    scores, targets = digits()
+    probable = torch.nn.functional.one_hot(targets, 10) * 0.5 + 0.05
+    observe(figures, scores, probable)
+    observe(expected, scores, targets)
+    assert figures.compute("val") == expected.compute("val")
 
 
 def test_binary_is_cut_at_logit_zero() -> None:
@@ -163,9 +175,14 @@ def test_what_is_not_defined_is_left_out() -> None:
     constant = build("regression")
     observe(constant, torch.zeros(3), torch.ones(3))
     assert set(constant.compute("val")) == {"valLoss", "valMae", "valRmse"}
+    assert constant.omitted.endswith("the held-out targets do not vary")
     broken = build("regression")
     broken.update(torch.tensor([math.nan]), torch.ones(1), torch.tensor(math.nan), torch.tensor(1.0))
     assert broken.compute("val") == {}
+    varied = build("regression")
+    observe(varied, torch.tensor([math.nan, 1.0]), torch.arange(2.0))
+    assert varied.compute("val") == {"valLoss": 2.0}
+    assert varied.omitted.endswith("an output is not finite")
 
 
 @pytest.mark.parametrize("task", ["classification", "binary", "regression"])
@@ -194,6 +211,17 @@ def test_outputs_that_fit_no_figure_are_counted_in_the_loss_alone() -> None:
     observe(figures, {"boxes": torch.zeros(2)}, torch.zeros(2))
     assert figures.compute("val") == {"valLoss": 2.0}
     assert "dict" in figures.omitted
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_outputs_of_another_width_are_counted_in_the_loss_alone(task: Task) -> None:
+    """No figure is one of a part of the batches, nor one that mixes both widths."""
+    figures = build(task)
+    for width in (3, 4):
+        targets = torch.arange(3) if task == "classification" else torch.ones(3, width)
+        observe(figures, torch.zeros(3, width), targets)
+    assert figures.compute("val") == {"valLoss": 2.0}
+    assert "4 wide here and 3" in figures.omitted
 
 
 def test_the_model_files_metrics_see_all_outputs_at_once() -> None:
@@ -230,6 +258,14 @@ def test_too_many_outputs_leave_the_model_files_metrics_out() -> None:
         observe(figures, torch.zeros(2), torch.arange(2.0))
     assert "valOwn" not in figures.compute("val")
     assert "more than 10 numbers" in figures.omitted
+
+
+def test_outputs_that_differ_in_shape_leave_the_model_files_metrics_out() -> None:
+    figures = FileFigures(build("regression"), lambda outputs, targets: {"own": 1.0}, CPU)
+    for width in (2, 3):
+        figures.update(torch.ones(1, width), torch.ones(1, width), torch.tensor(1.0), torch.tensor(1.0))
+    assert figures.compute("val") == {"valLoss": 1.0}
+    assert "differ in shape" in figures.omitted
 
 
 @pytest.mark.parametrize("returned", [0.5, {"own": "good"}, {"own": torch.zeros(2)}, {"5th": 1.0}])

@@ -66,6 +66,23 @@ def test_the_speed_leaves_out_what_happens_between_epochs():
     assert 8 / most <= step.samples_per_second <= 8 / least
 
 
+def test_the_average_of_an_epoch_is_over_its_targets_however_often_it_is_said():
+    """One target of loss 9, three of loss 1, and a step that counted none."""
+    said = []
+    for reports in ([1, 2, 3], [2, 3], [3]):
+        channel, position = Channel(), Position()
+        reporting = build(channel, every=0.0)
+        reporting.begin_epoch()
+        for step, (total, count) in enumerate([(9.0, 1.0), (3.0, 3.0), (0.0, 0.0)], start=1):
+            taken = TAKEN._replace(totals=Totals(torch.tensor(total), torch.tensor(count)))
+            position.advance(stepped=True)
+            reporting.observe(taken, position)
+            if step in reports:
+                reporting.say(taken, position)
+        said.append([step.loss_average for step in channel.said])
+    assert said == [[9.0, 3.0, 3.0], [3.0, 3.0], [3.0]]
+
+
 def test_a_reason_is_said_once():
     channel = Channel()
     reporting = build(channel, every=1.0)

@@ -89,6 +89,15 @@ def test_one_checkpoint_at_a_time(tmp_path: Path, writing: BackgroundWriting) ->
     assert seen == ["first", "second"]
 
 
+def test_a_state_for_whose_copy_there_is_no_room_is_written_at_once(writing: BackgroundWriting) -> None:
+    """Training waits for the disk; nothing of it is copied."""
+    most = torch.zeros(1).expand(1 << 45)
+    state = PackedSnapshot({}, {"model": {"weight": most}}, {})
+    written: list[tuple[Parts, float | None]] = []
+    writing.begin(state, lambda parts, went_on: written.append((parts, went_on)))
+    assert written == [(state, None)]
+
+
 def test_the_room_is_kept_and_grows_with_the_state() -> None:
     model = nn.Linear(300, 300)
     optimizer = torch.optim.AdamW(model.parameters())

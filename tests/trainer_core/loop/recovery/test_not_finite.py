@@ -5,16 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from schemas.events import EVENT_DATA, EpochCompleted, EpochStarted, RecoveryMade, RunRestored, Step
+from schemas.events import EVENT_DATA, CheckpointSaved, EpochCompleted, EpochStarted, RecoveryMade, RunRestored, Step
 from tests.trainer_core.conftest import Run
 from trainer_core.channel import Channel
+from trainer_core.checkpoints.snapshot import load_snapshot
 from trainer_core.engines.native import train
 from trainer_core.failure import Failure
 from trainer_core.loop.assemble import assemble
-from trainer_core.loop.finite import DeviceGate
+from trainer_core.loop.finite import DeviceGate, HostGate
 from trainer_core.loop.material import Surroundings, load, size_up
 from trainer_core.loop.ranks import Ranks
+from trainer_core.loop.trainer import Trainer
 from trainer_core.stop import Stop
 
 # In training, a batch with a sample above 50 comes out as NaN, and takes the running statistics with it.
@@ -130,26 +133,79 @@ def test_a_batch_is_left_out_as_if_it_were_not_there(poisoned):
     assert [row.train_loss for row in run.of(EpochCompleted)] == [row.train_loss for row in without.of(EpochCompleted)]
 
 
-@pytest.mark.parametrize("seconds", [0, 3600])
-def test_a_gate_on_the_device_gives_the_same_run_whenever_it_is_looked_at(poisoned, seconds):
-    bench = poisoned(23, 37)
-    training = {"epochs": 2, "optimizer": "Adagrad", "reportEverySeconds": seconds, "gradientAccumulation": 1}
-    on_host = bench.train("host", dataConfig=IN_ORDER, trainingConfig=training)
-    assignment = bench.assignment("device", dataConfig=IN_ORDER, trainingConfig=training)
-    import torch
+def test_a_scale_that_has_fallen_for_long_is_not_to_blame(poisoned):
+    """Gradients that are infinite at every scale are skipped by the scaler, and not for ever: training would go on and on without
+    a step."""
+    bench = poisoned()
+    bench.write_model(SPRUNG.replace("ctx.bad = bool((x.abs() > 50).any())", "ctx.bad = True"))
+    channel = Channel()
+    with pytest.raises(Failure) as caught:
+        bench.train(
+            channel=channel,
+            dataConfig={"batchSize": 5},
+            trainingConfig={
+                "epochs": 9,
+                "precision": "fp16",
+                "reportEverySeconds": 0,
+                "recovery": {"nonFinite": "fail"},
+            },
+        )
+    assert caught.value.error.code == "diverged"
+    skipped = [data for data in channel.said if isinstance(data, Step)]
+    assert len(skipped) == HostGate.PATIENCE
+    assert {step.step for step in skipped} == {0}
 
+
+def test_a_batch_is_left_out_beside_a_scaler(poisoned):
+    """Its loss, not its scale, is to blame: the scale falls once, and the steps after it are taken and counted."""
+    bench = poisoned(23)
+    training = {"epochs": 1, "precision": "fp16", "scheduler": "none", "weightAveraging": {"method": "ema"}}
+    run = bench.train("half", dataConfig=IN_ORDER, trainingConfig=training)
+    assert actions(run) == [("batch_left_out", 1, 3)]
+    assert [row.step for row in run.of(EpochCompleted)] == [7]
+    state = load_snapshot(Path(run.of(CheckpointSaved)[-1].path)).state
+    assert state["averaging"]["updates"] == 6
+    assert state["precision"]["scale"] == 2**15
+    assert all(np.isfinite(tensor).all() for tensor in run.weights().values())
+
+
+def with_a_gate_on_the_device(assignment) -> Trainer:
+    """As on a GPU; not begun yet."""
     around = Surroundings(assignment, torch.device("cpu"), Ranks(), Channel(), Stop())
     material = load(around)
     trainer = assemble(around, material, size_up(around, material))
     assert trainer.optimizer.param_groups[0]["fused"]
     trainer.refusals.gate = DeviceGate(trainer.optimizer, around.device)
+    return trainer
+
+
+@pytest.mark.parametrize("seconds", [0, 3600])
+def test_a_gate_on_the_device_gives_the_same_run_whenever_it_is_looked_at(poisoned, seconds):
+    bench = poisoned(23, 37)
+    training = {"epochs": 2, "optimizer": "Adagrad", "reportEverySeconds": seconds, "gradientAccumulation": 1}
+    on_host = bench.train("host", dataConfig=IN_ORDER, trainingConfig=training)
+    trainer = with_a_gate_on_the_device(bench.assignment("device", dataConfig=IN_ORDER, trainingConfig=training))
     assert trainer.run() == "succeeded"
     state = trainer.model.state_dict()
     for name, tensor in on_host.weights().items():
         assert np.array_equal(tensor, state[name].numpy()), name
-    said = [data for data in around.channel.said if isinstance(data, RecoveryMade)]
+    said = [data for data in trainer.channel.said if isinstance(data, RecoveryMade)]
     assert [(made.action, made.epoch, made.step) for made in said] == actions(on_host)
     assert [row.train_loss for row in trainer.curve.rows] == [row.train_loss for row in on_host.of(EpochCompleted)]
+
+
+def test_a_gate_on_the_device_fails_the_run_where_nothing_is_to_be_recovered(poisoned):
+    """At the next look, and before anything else is said or kept of the epoch."""
+    bench = poisoned(23)
+    recovery = {"nonFinite": "fail", "outOfMemory": "fail"}
+    training = {"epochs": 2, "optimizer": "Adagrad", "reportEverySeconds": 3600, "recovery": recovery}
+    trainer = with_a_gate_on_the_device(bench.assignment("device", dataConfig=IN_ORDER, trainingConfig=training))
+    with pytest.raises(Failure) as caught:
+        trainer.run()
+    error = caught.value.error
+    assert (error.code, error.place.epoch, error.place.step) == ("diverged", 1, 3)
+    assert not trainer.curve.rows
+    assert all(tensor.isfinite().all() for tensor in trainer.model.parameters())
 
 
 def test_too_many_in_a_row_and_it_goes_back_to_where_it_began(poisoned):
