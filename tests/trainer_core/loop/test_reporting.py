@@ -83,6 +83,33 @@ def test_the_average_of_an_epoch_is_over_its_targets_however_often_it_is_said():
     assert said == [[9.0, 3.0, 3.0], [3.0, 3.0], [3.0]]
 
 
+def test_the_time_left_and_the_share_of_waiting_are_those_of_the_steps_so_far():
+    """Two of 200 steps; each waits thrice as long for its batch as it takes itself. A second report looks at its own step."""
+    channel, position = Channel(), Position()
+
+    def batches():
+        for _ in range(3):
+            spin(0.03)
+            yield None
+
+    began = said = time.monotonic()
+    reporting = build(channel, every=0.0)
+    reporting.begin_epoch()
+    for number, _ in enumerate(reporting.timed(batches()), start=1):
+        spin(0.01)
+        position.advance(stepped=True)
+        reporting.observe(TAKEN, position)
+        if number == 1:
+            continue
+        before = time.monotonic()
+        reporting.say(TAKEN, position)
+        now, step, steps = time.monotonic(), channel.said[-1], 4 - number
+        assert (before - began) / number * (200 - number) <= step.eta_seconds <= (now - began) / number * (200 - number)
+        assert steps * 0.03 / (now - said) <= step.data_wait_share <= 1 - steps * 0.01 / (now - said)
+        said = before
+    assert number == 3
+
+
 def test_a_reason_is_said_once():
     channel = Channel()
     reporting = build(channel, every=1.0)
