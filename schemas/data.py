@@ -119,7 +119,12 @@ class DataConfig(Document):
         ),
     ] = None
     features: Annotated[
-        list[str] | None, Field(min_length=1, description="Columns to learn from; absent: all but the target.")
+        list[str] | None,
+        Field(
+            min_length=1,
+            description="Columns to learn from; absent: all but the target. Of a tensor file the input arrays: several are passed "
+            "to the model by name; absent: x, or another usual name.",
+        ),
     ] = None
     val_split: Annotated[
         float, Field(gt=0, lt=1, description="Share held out for validation when valPath is absent.")

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from schemas.averaging import WeightAveraging
 from schemas.base import Document
-from schemas.losses import Task
+from schemas.losses import Task, find_loss
 from schemas.metrics import MONITOR_PATTERN, MetricName
 from schemas.nodes import Rendezvous
 from schemas.parameter_groups import NamePattern, ParameterGroup
@@ -111,7 +111,10 @@ class TrainingConfig(Document):
     ] = False
     task: Annotated[
         Task | None,
-        Field(description="Absent: classification for class folders, text or integer targets, else regression."),
+        Field(
+            description="Absent: that of the loss, where one is named; else classification for class folders, text or integer "
+            "targets, and regression for others."
+        ),
     ] = None
     loss: Annotated[
         str | None, Field(description="Absent: the model file's own loss, else by task: cross_entropy, bce or mse.")
@@ -220,6 +223,12 @@ class TrainingConfig(Document):
         ),
     ] = False
     recovery: RecoveryPolicy = Field(default_factory=RecoveryPolicy)
+
+    @property
+    def meant_task(self) -> Task | None:
+        """The task, or that of the loss where it alone is named. None: the data decide."""
+        entry = find_loss(self.loss) if self.task is None and self.loss else None
+        return entry.tasks[0] if entry is not None and len(entry.tasks) == 1 else self.task
 
     @property
     def rate_search(self) -> LearningRateFinder | None:

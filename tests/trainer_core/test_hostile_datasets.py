@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 from schemas.events import Alert, EpochCompleted
@@ -143,3 +144,92 @@ def test_a_batch_may_be_a_dataclass(bench):
     )
     run = bench.train(dataConfig={"microBatchSize": 5, "evalBatchSize": 5}, trainingConfig={"epochs": 1})
     assert run.ending.state == "succeeded"
+
+
+BY_NAME = (
+    "import numpy as np\nimport torch\nfrom torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n"
+    "        super().__init__()\n        self.fc = nn.Linear(6, 3)\n\n    def forward(self, x, keep):\n"
+    "        assert keep.dtype == torch.bool\n        return self.fc(x.masked_fill(~keep, 0.0))\n"
+)
+ARRAYS = "\n\ndef build_dataset(path, split):\n    data = np.load(path)\n    return {}, data['y']\n"
+FORMS = {
+    "a file": ({"features": ["x", "keep"]}, ""),
+    "a dict": ({}, ARRAYS.format("{'keep': data['keep'], 'x': data['x']}")),
+    "a tuple": ({}, ARRAYS.format("(data['x'], data['keep'])")),
+    "a data set": (
+        {},
+        "\n\ndef build_dataset(path, split):\n    data = np.load(path)\n"
+        "    return [({'x': x, 'keep': k}, y) for x, k, y in zip(data['x'], data['keep'], data['y'])]\n",
+    ),
+}
+
+
+def test_several_inputs_train_alike_wherever_they_come_from(bench):
+    for name in ("train", "val"):
+        arrays = dict(np.load(bench.folder / f"{name}.npz"))
+        np.savez(bench.folder / f"{name}.npz", **arrays, keep=arrays["x"] > -1)
+    curves = []
+    for number, (config, source) in enumerate(FORMS.values()):
+        bench.write_model(BY_NAME + source)
+        run = bench.train(f"run-{number}", dataConfig={**config, "microBatchSize": 5}, trainingConfig={"epochs": 2})
+        curves.append([(row.train_loss, row.val_loss, row.val_accuracy) for row in run.of(EpochCompleted)])
+    assert all(curve == curves[0] for curve in curves)
+
+
+def test_several_arrays_of_targets_want_a_data_set(bench):
+    bench.write_model(BY_NAME + ARRAYS.format("data['x']").replace("data['y']", "{'a': data['y']}"))
+    with pytest.raises(Failure, match="whose y is a dict") as caught:
+        bench.train()
+    assert "loss(output, targets)" in caught.value.error.next_move
+
+
+def test_the_loss_that_is_named_says_the_task(bench):
+    bench.write_model("from torch import nn\n\n\ndef build_model(outputs=1):\n    return nn.Linear(6, outputs)\n")
+    for name in ("train", "val"):
+        x = np.load(bench.folder / f"{name}.npz")["x"]
+        labels = (x[:, :3] > 0).astype(np.float32)
+        np.savez(bench.folder / f"{name}.npz", x=x, labels=labels, counts=np.round(x[:, 0] * 9).astype(np.int64))
+    wanted = [("bce", "labels", 3, "valF1"), ("mse", "counts", 1, "valR2")]
+    for loss, target, outputs, figure in wanted:
+        run = bench.train(
+            loss,
+            dataConfig={"target": target, "features": ["x"]},
+            modelConfig={"args": {"outputs": outputs}},
+            trainingConfig={"epochs": 1, "loss": loss},
+        )
+        assert figure in run.of(EpochCompleted)[0].metrics
+
+
+def test_several_labels_are_told_from_classes(bench):
+    bench.write_model("from torch import nn\n\n\ndef build_model():\n    return nn.Linear(6, 3)\n")
+    x = np.load(bench.folder / "train.npz")["x"]
+    for targets, task in (
+        ((x[:, :3] > 0).astype(np.int64), "binary"),
+        ((x[:, :3] * 9).astype(np.int64) % 7, "regression"),
+    ):
+        np.savez(bench.folder / "several.npz", x=x, y=targets)
+        with pytest.raises(Failure, match="one number for each target") as caught:
+            bench.train(dataConfig={"trainPath": str(bench.folder / "several.npz"), "valPath": None})
+        assert caught.value.error.fix[0].value == task
+    mended = {"trainPath": str(bench.folder / "several.npz"), "valPath": None}
+    assert bench.train("mended", dataConfig=mended, trainingConfig={"task": "regression"}).ending.state == "succeeded"
+
+
+@pytest.mark.parametrize("mark", [-1, 255])
+def test_a_mark_of_what_does_not_count_is_seen(bench, mark):
+    """And not taken for one of 256 classes, or for an amount."""
+    bench.write_model(
+        "from torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self, num_classes=3):\n        super().__init__()\n"
+        "        self.fc = nn.Linear(1, num_classes)\n\n    def forward(self, x):\n        return self.fc(x[..., None])\n"
+    )
+    x = np.load(bench.folder / "train.npz")["x"]
+    y = np.digitize(x, [-0.5, 0.5])
+    y[:, 0] = mark
+    np.savez(bench.folder / "masks.npz", x=x, y=y)
+    data = {"trainPath": str(bench.folder / "masks.npz"), "valPath": None}
+    with pytest.raises(Failure) as caught:
+        bench.train(dataConfig=data)
+    assert caught.value.error.fix is None
+    assert f"set trainingConfig.lossArgs.ignore_index to {mark}" in caught.value.error.next_move
+    mended = bench.train("mended", dataConfig=data, trainingConfig={"epochs": 1, "lossArgs": {"ignore_index": mark}})
+    assert mended.ending.state == "succeeded"

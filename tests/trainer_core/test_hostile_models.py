@@ -260,6 +260,18 @@ def test_numbers_that_are_no_scores_of_classes_give_no_accuracy(bench):
     assert "2 numbers for 3 classes" in said.message
 
 
+STEPS = "    def training_step(self, batch, number):\n        return F.l1_loss(self(batch[0]), batch[1])\n\n"
+OWN = "\n\ndef loss(output, targets):\n    return F.cross_entropy(output, targets)\n"
+
+
+@pytest.mark.parametrize(("rest", "said"), [(STEPS, 1), (STEPS + OWN, 0), (OWN, 0)], ids=["steps", "both", "loss"])
+def test_methods_that_another_trainer_would_call_are_said(bench, rest, said):
+    bench.write_model(module(rest=rest))
+    alerts = [alert for alert in bench.train(trainingConfig={"epochs": 1}).of(Alert) if alert.code == "not_called"]
+    assert len(alerts) == said
+    assert all("M.training_step of the model file will not be called" in alert.message for alert in alerts)
+
+
 CLASSES = {
     "dataclass": "from dataclasses import dataclass\n\n\n@dataclass\nclass Out:\n    logits: torch.Tensor\n"
     "    loss: torch.Tensor | None = None\n",

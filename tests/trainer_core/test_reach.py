@@ -83,6 +83,14 @@ def test_what_a_request_names_of_other_jobs_is_read(tmp_path: Path):
     assert home / "jobs/job_0" not in reach.data
 
 
+def test_with_a_checkpoint_its_whole_run_is_read(tmp_path: Path):
+    home = tree(tmp_path / "home", "jobs/job_0/run/step-1/manifest.json")
+    resumed = {"resumeFrom": str(home / "jobs/job_0/run/step-1")}
+    reach = Reach.of(assignment(tmp_path / "workspace", home, checkpointConfig=resumed))
+    assert home / "jobs/job_0/run" in reach.data
+    assert home / "jobs/job_0" not in reach.data
+
+
 def test_what_is_installed_in_place_is_read_though_it_lies_on_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """``pip install -e`` leaves a finder that knows where a package lies; ours may be installed so, and the user's."""
     finder = ModuleType("__editable___theirs_1_0_finder")

@@ -176,6 +176,39 @@ def test_patience_and_the_best_epoch_go_on(bench):
     assert Path(restored.best_path).parent == cut.run_folder
 
 
+# Of a loss that falls the first is the largest.
+FIRST_IS_BEST = {"monitor": "valLoss", "mode": "max", "keepLast": 9}
+
+
+def best_first(bench):
+    """A run whose first epoch is the best of all that come."""
+    return bench.train("first", trainingConfig={"epochs": 2}, checkpointConfig=FIRST_IS_BEST)
+
+
+def resumed_from(bench, folder: Path):
+    return bench.train(
+        "resumed", trainingConfig={"epochs": 3}, checkpointConfig={**FIRST_IS_BEST, "resumeFrom": str(folder)}
+    )
+
+
+def test_the_best_checkpoint_of_a_run_that_was_moved_is_found_there(bench):
+    first = best_first(bench)
+    moved = first.run_folder.rename(first.run_folder.with_name("moved"))
+    resumed = resumed_from(bench, moved)
+    assert resumed.of(RunRestored)[0].best_path == str(moved / "epoch-0001")
+    assert str(moved / "epoch-0001/model.safetensors") in [item.path for item in resumed.ending.artifacts]
+
+
+def test_a_best_checkpoint_that_is_gone_is_said_and_the_best_is_looked_for_anew(bench):
+    first = best_first(bench)
+    shutil.rmtree(first.run_folder / "epoch-0001")
+    resumed = resumed_from(bench, first.run_folder)
+    assert "best_checkpoint_gone" in {alert.code for alert in resumed.of(Alert)}
+    assert [row.is_best for row in resumed.of(EpochCompleted)] == [True]
+    assert resumed.of(RunRestored)[0].best_epoch is None
+    assert resumed.run_folder in [Path(item.path).parents[1] for item in resumed.ending.artifacts]
+
+
 def test_nothing_left_to_train_is_said(bench):
     done = bench.train("done", trainingConfig={"epochs": 1})
     again = bench.train("again", trainingConfig={"epochs": 1}, checkpointConfig={"resumeFrom": str(done.run_folder)})

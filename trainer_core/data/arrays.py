@@ -10,7 +10,7 @@ from schemas.events import Alert
 from schemas.problems import PatchOperation
 from schemas.request import TrainingRequest
 from schemas.result import Place
-from trainer_core.data.samples import ArraySamples, Data, Indices
+from trainer_core.data.samples import ArraySamples, Data, Indices, Inputs, each_input
 from trainer_core.data.split import hold_out
 from trainer_core.data.targets import (
     IGNORED,
@@ -31,16 +31,22 @@ TASK_RULE = "text, booleans and integers are classes (class numbers from 0); flo
 class NamedArrays:
     """Inputs and targets as they were read, with their names and the file they came from."""
 
-    inputs: NDArray
+    inputs: Inputs
     targets: NDArray
     path: str
     input_name: str = "x"
     target_name: str = "y"
 
     @property
-    def input_place(self) -> Place:
-        """Where the inputs stand."""
-        return Place(path=self.path, column=self.input_name)
+    def each(self) -> list[tuple[NDArray, Place]]:
+        """Each input, and where it stands."""
+        if isinstance(self.inputs, dict):
+            named = list(self.inputs.items())
+        elif isinstance(self.inputs, tuple):
+            named = [(f"{self.input_name}[{number}]", array) for number, array in enumerate(self.inputs)]
+        else:
+            named = [(self.input_name, self.inputs)]
+        return [(array, Place(path=self.path, column=name)) for name, array in named]
 
     @property
     def target_place(self) -> Place:
@@ -49,14 +55,15 @@ class NamedArrays:
 
 
 def data_from_arrays(train: NamedArrays, validation: NamedArrays | None, request: TrainingRequest, format: str) -> Data:
-    """Data of arrays in memory. Floating-point inputs become float32, integers int64 (token ids); neither is scaled.
+    """Data of arrays in memory. Floating-point inputs become float32, integers int64 (token ids); neither is scaled. Booleans
+    become float32, and stay what they are among several inputs: there they are masks.
 
     Raises, naming the array and the row, ``data_not_finite`` for NaN and infinity, ``data_empty``, ``data_single_class``, and
     ``data_invalid`` for lengths that differ and class numbers below 0.
     """
     coding, ignored = _coding(_checked(train), request), ignored_class(request)
     whole = _coded(train, coding, ignored)
-    warnings = _integer_pixels(train)
+    warnings = [*_integer_pixels(train), *_yes_or_no(whole.targets, coding, train.target_name, request)]
     if validation is None:
         classes = whole.targets if coding.task != "regression" and whole.targets.ndim == 1 else None
         split = hold_out(len(whole), request.data_config, request.training_config.seed, classes)
@@ -66,7 +73,7 @@ def data_from_arrays(train: NamedArrays, validation: NamedArrays | None, request
         parts = whole, _coded(_checked(validation), coding, ignored)
         _check_same_shape(train, validation)
     profile: dict[str, Any] = {
-        "inputs": describe(parts[0].inputs),
+        "inputs": each_input(describe, parts[0].inputs),
         "targets": describe(parts[0].targets),
         "taskRule": TASK_RULE,
         "transform": "none: arrays are taken as they are",
@@ -79,23 +86,24 @@ def data_from_arrays(train: NamedArrays, validation: NamedArrays | None, request
 
 
 def _rows(samples: ArraySamples, indices: Indices) -> ArraySamples:
-    return ArraySamples(samples.inputs[indices], samples.targets[indices])
+    return ArraySamples(*samples.take(indices))
 
 
 def _checked(arrays: NamedArrays) -> NamedArrays:
-    sides = ((arrays.inputs, arrays.input_place, "biuf"), (arrays.targets, arrays.target_place, "biufSUO"))
-    for array, place, kinds in sides:
+    inputs = [(array, place, "biuf") for array, place in arrays.each]
+    for array, place, kinds in (*inputs, (arrays.targets, arrays.target_place, "biufSUO")):
         if array.ndim == 0 or array.dtype.kind not in kinds or 0 in array.shape[1:]:
             what = f"Array {place.column!r} has shape {list(array.shape)} and type {array.dtype}"
             raise Failure("data_invalid", f"{what}: no samples of numbers.", place=place)
         check_finite(array, place)
-    if len(arrays.inputs) != len(arrays.targets):
-        raise Failure(
-            "data_invalid",
-            f"{arrays.input_name!r} has {len(arrays.inputs)} samples and {arrays.target_name!r} {len(arrays.targets)}.",
-            next_move="Give one target for each sample.",
-            place=arrays.target_place,
-        )
+    for array, place in arrays.each:
+        if len(array) != len(arrays.targets):
+            raise Failure(
+                "data_invalid",
+                f"{place.column!r} has {len(array)} samples and {arrays.target_name!r} {len(arrays.targets)}.",
+                next_move="Give one target for each sample.",
+                place=arrays.target_place,
+            )
     return arrays
 
 
@@ -117,7 +125,7 @@ def check_finite(array: NDArray, place: Place) -> None:
 
 
 def _coding(arrays: NamedArrays, request: TrainingRequest) -> TargetCoding:
-    targets, place, task = arrays.targets, arrays.target_place, request.training_config.task
+    targets, place, task = arrays.targets, arrays.target_place, request.training_config.meant_task
     if len(targets) == 0:
         raise Failure("data_empty", f"{arrays.path} holds no sample.", place=place)
     if targets.dtype.kind not in "biuf":
@@ -161,14 +169,21 @@ def _check_class_numbers(targets: NDArray, place: Place, ignored: object) -> Non
     if not wrong.any():
         return
     index = np.argwhere(wrong)[0].tolist()
-    fix: list[PatchOperation] = [PatchOperation(op="add", path="/trainingConfig/task", value="regression")]
+    what = f"Array {place.column!r}" if place.column else "The data set"
+    # Among the targets of sequences and masks one odd number marks what does not count.
+    marks = np.unique(targets[wrong])
+    mark = int(marks[0]) if targets.ndim > 1 and len(marks) == 1 and float(marks[0]).is_integer() else None
+    fix = PatchOperation(op="add", path="/trainingConfig/task", value="regression")
+    next_move = "Number the classes from 0, or set trainingConfig.task to regression."
+    if mark is not None:
+        next_move = f"Where {mark} marks what does not count, set trainingConfig.lossArgs.ignore_index to {mark}; else number the classes from 0."
     raise Failure(
         "data_invalid",
-        f"{f'Array {place.column!r}' if place.column else 'The data set'} holds {targets[tuple(index)]} in row {index[0] + 1} (index {index}); class numbers are 0, 1, 2 ... below "
+        f"{what} holds {targets[tuple(index)]} in row {index[0] + 1} (index {index}); class numbers are 0, 1, 2 ... below "
         f"{MOST_CLASSES:,}.",
-        next_move="Number the classes from 0, or set trainingConfig.task to regression.",
+        next_move=next_move,
         place=place.model_copy(update={"row": index[0] + 1}),
-        fix=fix,
+        fix=[fix] if mark is None else None,
     )
 
 
@@ -181,7 +196,8 @@ def _check_binary(targets: NDArray, place: Place) -> None:
 
 
 def _coded(arrays: NamedArrays, coding: TargetCoding, ignored: object) -> ArraySamples:
-    inputs = arrays.inputs.astype(np.int64 if arrays.inputs.dtype.kind in "iu" else np.float32, copy=False)
+    several = isinstance(arrays.inputs, dict | tuple)
+    inputs = each_input(lambda array: _typed(array, several), arrays.inputs)
     targets, place = arrays.targets, arrays.target_place
     if targets.dtype.kind not in "biuf":
         return ArraySamples(inputs, coding.encode(targets.reshape(len(targets), -1)[:, 0], place))
@@ -202,26 +218,50 @@ def _coded(arrays: NamedArrays, coding: TargetCoding, ignored: object) -> ArrayS
     return ArraySamples(inputs, numbers)
 
 
+def _typed(array: NDArray, several: bool) -> NDArray:
+    if several and array.dtype.kind == "b":
+        return array
+    return array.astype(np.int64 if array.dtype.kind in "iu" else np.float32, copy=False)
+
+
 def _check_same_shape(train: NamedArrays, validation: NamedArrays) -> None:
-    if train.inputs.shape[1:] == validation.inputs.shape[1:]:
-        return
-    message = (
-        f"A training sample has shape {list(train.inputs.shape[1:])}, a validation sample "
-        f"{list(validation.inputs.shape[1:])}."
-    )
-    raise Failure("data_invalid", message, next_move="Give both the same shape.", place=validation.input_place)
+    if len(train.each) != len(validation.each):
+        message = f"A training sample has {len(train.each)} inputs, a validation sample {len(validation.each)}."
+        raise Failure("data_invalid", message, next_move="Give both the same inputs.", place=validation.each[0][1])
+    for (array, _), (other, place) in zip(train.each, validation.each, strict=True):
+        if array.shape[1:] != other.shape[1:]:
+            message = (
+                f"A training sample has shape {list(array.shape[1:])}, a validation sample {list(other.shape[1:])}."
+            )
+            raise Failure("data_invalid", message, next_move="Give both the same shape.", place=place)
+
+
+def _yes_or_no(targets: NDArray, coding: TargetCoding, name: str, request: TrainingRequest) -> list[Alert]:
+    """Zeros and ones in floating point may be meant as labels."""
+    asked = request.training_config.meant_task is not None
+    if asked or coding.task != "regression" or not np.array_equal(np.unique(targets), (0, 1)):
+        return []
+    return [
+        Alert(
+            code="target_looks_like_classes",
+            level="warning",
+            message=f"Array {name!r} holds zeros and ones, in floating point: it is regressed.",
+            evidence={"column": name, "distinct": 2},
+            remedy="If these are yes and no, set trainingConfig.task to binary.",
+        )
+    ]
 
 
 def _integer_pixels(arrays: NamedArrays) -> list[Alert]:
     """Token ids are integers, and so are the pixels of whoever forgot to divide by 255."""
-    if arrays.inputs.dtype != np.uint8 or arrays.inputs.ndim < 3:
-        return []
     return [
         Alert(
             code="integer_inputs",
             level="warning",
-            message=f"Array {arrays.input_name!r} is uint8 of shape {list(arrays.inputs.shape)}: it is passed on as int64.",
-            evidence={"array": arrays.input_name},
+            message=f"Array {place.column!r} is uint8 of shape {list(array.shape)}: it is passed on as int64.",
+            evidence={"array": place.column},
             remedy="If these are pixels, save them as float32 between 0 and 1.",
         )
+        for array, place in arrays.each
+        if array.dtype == np.uint8 and array.ndim > 2
     ]

@@ -1,7 +1,7 @@
 """Data that the model file makes itself: ``build_dataset(path, split)``, and its ``collate``."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from schemas.request import TrainingRequest
 from schemas.result import Place
 from trainer_core.data.arrays import NamedArrays, data_from_arrays, ignored_class, number_classes
 from trainer_core.data.draws import Draws
-from trainer_core.data.samples import Data, Indices, Part
+from trainer_core.data.samples import Data, Indices, Inputs, Part
 from trainer_core.data.split import hold_out
 from trainer_core.data.targets import check_class_count, count_classes
 from trainer_core.failure import Failure
@@ -65,7 +65,8 @@ class DatasetSamples:
 
 
 def load(request: TrainingRequest, _format: DataFormat, model_file: ModelFile) -> Data:
-    """Samples of ``build_dataset(path, "train")`` and ``(path, "val")``: a pair of arrays, or a data set of pairs.
+    """Samples of ``build_dataset(path, "train")`` and ``(path, "val")``: a pair (x, y) of arrays, where x may be several (a dict
+    is passed to the model by name, a tuple in its order), or a data set of pairs.
 
     Returning None for "val" means that there are none, and a part of the training samples is held out.
     """
@@ -94,7 +95,9 @@ def _built(model_file: ModelFile, path: str, split: str) -> NamedArrays | Datase
     with running(model_file.path, "data_invalid", f"building the {split} data with build_dataset"):
         built = model_file.build_dataset(path, split)
         if isinstance(built, tuple) and len(built) == 2:
-            return NamedArrays(_array(built[0]), _array(built[1]), str(model_file.path))
+            if isinstance(built[1], Mapping | tuple):
+                raise _several_targets(model_file, built[1])
+            return NamedArrays(_inputs(built[0]), _array(built[1]), str(model_file.path))
     if built is None:
         return None
     if not (hasattr(built, "__len__") and hasattr(built, "__getitem__")):
@@ -102,6 +105,13 @@ def _built(model_file: ModelFile, path: str, split: str) -> NamedArrays | Datase
     with running(model_file.path, "data_invalid", f"counting the {split} samples of build_dataset"):
         length = len(built)
     return DatasetSamples(built, model_file.collate or stack, model_file.path, length)
+
+
+def _inputs(value: Any) -> Inputs:
+    """Several, as a dict or a tuple, or one."""
+    if isinstance(value, Mapping):
+        return {str(name): _array(item) for name, item in value.items()}
+    return tuple(map(_array, value)) if isinstance(value, tuple) else _array(value)
 
 
 def _array(value: Any) -> NDArray:
@@ -127,7 +137,7 @@ def _data_of_datasets(train: DatasetSamples, validation: DatasetSamples | None, 
     inputs, targets = train.take(np.arange(min(PROBE, len(train))))
     with running(train.path, "data_invalid", "reading the targets of build_dataset"):
         known = _known_targets(train.dataset, len(train))
-    task = request.training_config.task or _task_of(targets)
+    task = request.training_config.meant_task or _task_of(targets)
     classes = None if task == "regression" else _class_names(train, known, ignored_class(request))
     if classes is not None:
         check_class_count(list(classes), task, Place(path=str(train.path)))
@@ -184,6 +194,16 @@ def _wrong_result(model_file: ModelFile, built: object) -> Failure:
         f"build_dataset of {model_file.path.name} returned a {type(built).__name__}; a pair (x, y) of arrays, or a data "
         "set with __len__ and __getitem__, was expected.",
         next_move="Return (x, y), or a data set of pairs; None is allowed for split 'val' alone.",
+        place=Place(path=str(model_file.path)),
+    )
+
+
+def _several_targets(model_file: ModelFile, targets: object) -> Failure:
+    return Failure(
+        "data_invalid",
+        f"build_dataset of {model_file.path.name} returned a pair (x, y) whose y is a {type(targets).__name__}; one array was "
+        "expected.",
+        next_move="For several targets return a data set of pairs (input, targets), and define loss(output, targets).",
         place=Place(path=str(model_file.path)),
     )
 

@@ -24,7 +24,7 @@ from trainer_core.data.pictures import (
     measure_channels,
     standardize,
 )
-from trainer_core.data.samples import ArraySamples, Data, Indices, Samples
+from trainer_core.data.samples import ArraySamples, Data, Indices, Samples, each_input
 from trainer_core.data.split import hold_out
 from trainer_core.data.targets import check_class_count, count_classes, describe
 from trainer_core.failure import Failure
@@ -50,7 +50,10 @@ def load(request: TrainingRequest, _format: DataFormat, _model_file: ModelFile) 
     """
     config = request.data_config
     train = list_images(Path(config.train_path), "/dataConfig/trainPath")
-    task: Task = request.training_config.task or "classification"
+    training = request.training_config
+    # Class folders are regressed where that is asked for, and a loss that cannot be theirs is told where it is built.
+    by_loss = None if training.meant_task == "regression" else training.meant_task
+    task: Task = training.task or by_loss or "classification"
     _check_classes(train, task)
     listings, warnings = [train], []
     if config.val_path is not None:
@@ -174,7 +177,8 @@ def _read(
 
 def _describe(samples: Samples, transform: Transform) -> dict[str, Any]:
     if samples.arrays is not None:
-        return describe(samples.arrays[0])
+        described: dict[str, Any] = each_input(describe, samples.arrays[0])
+        return described
     return {"shape": [transform.channels, *transform.size], "dtype": "float32"}
 
 

@@ -1,5 +1,6 @@
 """What a run learns from: samples that are taken by index, and what is known about them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,14 +12,23 @@ from schemas.events import Alert, DataLoaded
 from schemas.losses import Task
 
 Indices = NDArray[np.int64]
-Arrays = tuple[NDArray, NDArray]
+# One array, or several by the names (or in the order) in which the model takes them.
+Inputs = NDArray | dict[str, NDArray] | tuple[NDArray, ...]
+Arrays = tuple[Inputs, NDArray]
+
+
+def each_input(function: Callable[[NDArray], Any], inputs: Inputs) -> Any:
+    """``function`` of the array, or of each."""
+    if isinstance(inputs, dict):
+        return {name: function(array) for name, array in inputs.items()}
+    return tuple(map(function, inputs)) if isinstance(inputs, tuple) else function(inputs)
 
 
 class Samples(Protocol):
     """Samples by index. A pure function of the index, and inside ``drawing`` of seed and epoch as well: taking one twice, or
     elsewhere, gives the same.
 
-    Inputs are float32, or int64 for token ids, with the samples along the first axis; targets are int64 class
+    Inputs are float32, or int64 for token ids, with the samples along the first axis, one array or several; targets are int64 class
     numbers for classification, float32 for binary and regression. A data set of the model file gives what its
     ``collate`` returns (usually torch tensors).
     """
@@ -39,15 +49,15 @@ class Samples(Protocol):
 class ArraySamples:
     """Samples that lie in memory."""
 
-    inputs: NDArray
+    inputs: Inputs
     targets: NDArray
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return len(self.targets)
 
     def take(self, indices: Indices) -> Arrays:
         """Copies of the rows at ``indices``."""
-        return self.inputs[indices], self.targets[indices]
+        return each_input(lambda array: array[indices], self.inputs), self.targets[indices]
 
     @property
     def arrays(self) -> Arrays:

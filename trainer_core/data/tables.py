@@ -15,7 +15,7 @@ from schemas.request import TrainingRequest
 from schemas.result import Place
 from trainer_core.data.columns import choose_columns, dates, is_date
 from trainer_core.data.encoder import Encoder
-from trainer_core.data.samples import ArraySamples, Data, Indices
+from trainer_core.data.samples import ArraySamples, Data, Indices, each_input
 from trainer_core.data.split import hold_out
 from trainer_core.data.table_files import READERS
 from trainer_core.data.targets import FEW, TASK_RULE, TargetCoding, code_column, count_classes, describe
@@ -36,7 +36,7 @@ def load(request: TrainingRequest, format: DataFormat, _model_file: ModelFile) -
     features = _feature_names(table, config, target)
     place = Place(path=config.train_path, column=target)
     values = target_values(table[target], place)
-    coding = code_column(values, request.training_config.task, place)
+    coding = code_column(values, request.training_config.meant_task, place)
     targets = coding.encode(values, place)
     warnings = [*_looks_like_classes(values, coding, target), *_lost_digits(values, coding, target)]
     if config.val_path is None:
@@ -193,7 +193,7 @@ def _lost_digits(values: NDArray, coding: TargetCoding, target: str) -> list[Ale
 
 def _profile(parts: list[ArraySamples], encoder: Encoder, coding: TargetCoding, target: str) -> dict[str, Any]:
     profile: dict[str, Any] = {
-        "inputs": describe(parts[0].inputs),
+        "inputs": each_input(describe, parts[0].inputs),
         "columns": encoder.input_names,
         "missing": encoder.missing,
         "target": target,

@@ -4,6 +4,7 @@ import pickle
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.data import DataConfig, DataFormat
+from schemas.events import Alert
 from schemas.problems import PatchOperation
 from schemas.request import TrainingRequest
 from schemas.result import Place
 from trainer_core.data.arrays import NamedArrays, data_from_arrays
-from trainer_core.data.samples import Data
+from trainer_core.data.samples import Data, Inputs
 from trainer_core.failure import Failure
 from trainer_core.models.file import ModelFile
 
@@ -37,23 +39,43 @@ _UNREADABLE_PT = (
 
 
 def load(request: TrainingRequest, format: DataFormat, _model_file: ModelFile) -> Data:
-    """Samples of tensor files; which array is which is said by ``dataConfig.features`` and ``target``, else by name."""
+    """Samples of tensor files; which array is which is said by ``dataConfig.features`` and ``target``, else by name. Several
+    inputs are a dict, which is passed to the model by name. Arrays that are neither are said."""
     config = request.data_config
-    train = _read(Path(config.train_path), format, config)
-    validation = None if config.val_path is None else _read(Path(config.val_path), format, config)
-    return data_from_arrays(train, validation, request, format)
+    train, left = _read(Path(config.train_path), format, config)
+    validation = None if config.val_path is None else _read(Path(config.val_path), format, config)[0]
+    data = data_from_arrays(train, validation, request, format)
+    return replace(data, warnings=[*data.warnings, *_left_out(train, left)])
 
 
-def _read(path: Path, format: DataFormat, config: DataConfig) -> NamedArrays:
+def _read(path: Path, format: DataFormat, config: DataConfig) -> tuple[NamedArrays, list[str]]:
+    """Inputs and targets of a file, and the names of the arrays that are neither."""
     arrays = READERS[format](path)
-    if config.features is not None and len(config.features) != 1:
-        message = f"dataConfig.features names {len(config.features)} arrays; the inputs of a tensor file are one array."
-        raise Failure("data_invalid", message, place=Place(path=str(path), pointer="/dataConfig/features"))
     target = _choose(arrays, config.target, TARGET_NAMES, path, "target", "/dataConfig/target")
-    wanted = config.features[0] if config.features else None
     rest = {name: array for name, array in arrays.items() if name != target}
-    inputs = _choose(rest, wanted, INPUT_NAMES, path, "input", "/dataConfig/features/0")
-    return NamedArrays(arrays[inputs], arrays[target], str(path), inputs, target)
+    wanted: list[str | None] = [*config.features] if config.features else [None]
+    names = [
+        _choose(rest, name, INPUT_NAMES, path, "input", f"/dataConfig/features/{number}")
+        for number, name in enumerate(wanted)
+    ]
+    inputs: Inputs = rest[names[0]] if len(names) == 1 else {name: rest[name] for name in names}
+    left = [name for name in rest if name not in names]
+    return NamedArrays(inputs, arrays[target], str(path), names[0], target), left
+
+
+def _left_out(train: NamedArrays, left: list[str]) -> list[Alert]:
+    if not left:
+        return []
+    return [
+        Alert(
+            code="arrays_left_out",
+            level="warning",
+            message=f"{Path(train.path).name} also holds {', '.join(left[:10])}, which the model does not get: its input is "
+            f"{', '.join(str(place.column) for _, place in train.each)}, the target {train.target_name}.",
+            evidence={"arrays": left[:50]},
+            remedy="Name all inputs in dataConfig.features: several are passed to the model by name.",
+        )
+    ]
 
 
 def _choose(
@@ -69,10 +91,17 @@ def _choose(
     raise Failure(
         "data_column_missing",
         f"{path.name} has {what}; it has {there}." + (f" Did you mean {near[0]!r}?" if near else ""),
-        next_move="Name the arrays by dataConfig.features (one) and dataConfig.target.",
+        next_move="Name the arrays by dataConfig.features (several are passed to the model by name) and dataConfig.target.",
         place=Place(path=str(path), pointer=pointer),
-        fix=[PatchOperation(op="replace", path=pointer, value=near[0])] if near else None,
+        fix=[PatchOperation(op="replace", path=pointer, value=near[0])] if near else _all_of(arrays, wanted, role),
     )
+
+
+def _all_of(arrays: Mapping[str, NDArray], wanted: str | None, role: str) -> list[PatchOperation] | None:
+    """Where nothing says which arrays are the inputs: all that are left, when they have as many samples as each other."""
+    if wanted or role != "input" or len({array.shape[:1] for array in arrays.values()}) != 1:
+        return None
+    return [PatchOperation(op="add", path="/dataConfig/features", value=list(arrays))]
 
 
 def _unreadable(path: Path, error: Exception, next_move: str | None = None) -> Failure:

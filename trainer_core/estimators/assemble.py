@@ -6,6 +6,7 @@ import numpy as np
 
 from schemas.assignment import Assignment
 from schemas.losses import Task
+from trainer_core.arguments import invalid
 from trainer_core.channel import Channel
 from trainer_core.checkpoints.checkpoint_folder import CheckpointFolder
 from trainer_core.data.samples import Samples
@@ -53,4 +54,7 @@ def assemble(assignment: Assignment, material: Material, channel: Channel, stop:
 
 
 def _side(samples: Samples, task: Task) -> Side:
-    return as_side(samples.arrays or samples.take(np.arange(len(samples))), task)
+    inputs, targets = samples.arrays or samples.take(np.arange(len(samples)))
+    if isinstance(inputs, dict | tuple):
+        raise invalid("/dataConfig/features", f"An estimator takes one input, and the data have {len(inputs)}.")
+    return as_side((inputs, targets), task)

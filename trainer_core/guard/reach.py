@@ -9,7 +9,7 @@ from pathlib import Path
 import schemas
 import trainer_core
 from schemas.assignment import Assignment
-from schemas.checkpointing import BEST, LATEST
+from schemas.checkpointing import BEST, LATEST, MANIFEST_FILE
 from schemas.scratch import SCRATCH_FOLDER
 
 _SYSTEM = (
@@ -93,4 +93,6 @@ def _named(assignment: Assignment) -> Iterator[Path]:
         yield Path(weights.path)
     if resume_from is not None and resume_from != LATEST:
         named = Path(resume_from)
-        yield named.parent if named.name in (BEST, LATEST) else named
+        # Of one checkpoint the whole run: its best one may be another, and is part of the result.
+        one = named.name in (BEST, LATEST) or (named / MANIFEST_FILE).exists()
+        yield named.parent if one else named

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from schemas.problems import PatchOperation
+from schemas.result import Place
 from trainer_core.failure import Failure
 
 
@@ -49,6 +51,8 @@ def align_classes(output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     if is_second and not (is_last and output.ndim == 3):
         output = output.movedim(1, -1)
     elif not is_last:
+        if output.shape == targets.shape:
+            raise _several_labels(output, targets)
         raise _misfit(output, targets, "classification wants outputs (N, C) for targets (N,)")
     return output.reshape(-1, output.shape[-1]), targets.reshape(-1)
 
@@ -78,6 +82,23 @@ def align_values(output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 def _without_ones(tensor: Tensor) -> list[int]:
     return [*tensor.shape[:1], *(size for size in tensor.shape[1:] if size != 1)]
+
+
+def _several_labels(output: Tensor, targets: Tensor) -> Failure:
+    """The failure of outputs that are one for each target, where classes want a score for each class."""
+    return Failure(
+        "model_invalid",
+        f"Outputs and targets both have the shape {_shape(output)}: there is one number for each target, and classification "
+        "wants a score for each class.",
+        next_move="Set trainingConfig.task to binary where each target is yes or no (several labels for each sample), to "
+        "regression where it is an amount.",
+        place=Place(pointer="/trainingConfig/task"),
+        fix=[PatchOperation(op="add", path="/trainingConfig/task", value=_meant(targets))],
+    )
+
+
+def _meant(targets: Tensor) -> str:
+    return "binary" if bool(((targets == 0) | (targets == 1)).all()) else "regression"
 
 
 def _misfit(output: Tensor, targets: Tensor, rule: str) -> Failure:

@@ -16,6 +16,9 @@ from trainer_core.loop.trainer import Trainer
 from trainer_core.loop.tuning.tuning import alerts_of, size_of, without_searches
 from trainer_core.resolved import Unsaid, fill_in, idle_alerts, idle_in
 
+# Methods by which a model tells other trainers what to do.
+OTHER_TRAINERS = ("training_step", "validation_step", "configure_optimizers", "compute_loss", "train_step")
+
 
 def announce(
     around: Surroundings,
@@ -104,6 +107,7 @@ def _notices(around: Surroundings, material: Material) -> Iterator[Alert]:
     if (training.mixed_precision or training.precision == "auto") and precision.name == "fp32":
         message = f"Mixed precision was asked for, and this run computes in fp32: {precision.reason}."
         yield Alert(code="precision_fp32", level="info", message=message)
+    yield from _never_called(material)
     shares, synced = (
         max(around.ranks.devices, around.ranks.world),
         training.sync_batch_norm and around.ranks.strategy != "dp",
@@ -118,4 +122,19 @@ def _notices(around: Surroundings, material: Material) -> Iterator[Alert]:
             remedy="Let the model use torch's own BatchNorm classes, or group or layer normalisation."
             if synced
             else "Train with ddp or fsdp and trainingConfig.syncBatchNorm on, or use group or layer normalisation.",
+        )
+
+
+def _never_called(material: Material) -> Iterator[Alert]:
+    """What a class written for another trainer says of its loss and optimizer, and nobody here asks for."""
+    names = [name for name in OTHER_TRAINERS if callable(getattr(material.model, name, None))]
+    if names and not material.loss.is_own:
+        yield Alert(
+            code="not_called",
+            level="warning",
+            message=f"{', '.join(f'{material.name}.{name}' for name in names)} of the model file will not be called: the "
+            f"loss is {material.loss.name} of what forward() returns, optimizer and schedule are those of the request.",
+            evidence={"methods": names},
+            remedy="Define loss(output, targets) in the model file for a loss of its own, and set optimizer and schedule in "
+            "trainingConfig.",
         )

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from schemas.model import ModelConfig
@@ -121,8 +123,9 @@ class Forward:
                 place=Place(path=str(self._file.path)),
             )
 
-    def check_outputs(self, output: Any, targets: Any, classes: int) -> None:
-        """Raise ``model_invalid`` when ``output`` has no score for one of ``classes`` class numbers.
+    def check_outputs(self, output: Any, targets: Any, classes: int, all_targets: NDArray | None = None) -> None:
+        """Raise ``model_invalid`` when ``output`` has no score for one of ``classes`` class numbers, which are those of
+        ``all_targets`` where they are known.
 
         On a GPU such a target ends the process by an assertion on the device; it is asked before. The model file's own
         loss may make of outputs what it likes.
@@ -130,11 +133,15 @@ class Forward:
         scores = None if self._loss.is_own else count_scores(output, targets)
         if scores is None or scores >= classes:
             return
-        fix = self._fix(OUTPUT_ARGUMENTS, classes)
+        mark = _mark(all_targets, scores)
+        fix = None if mark is not None else self._fix(OUTPUT_ARGUMENTS, classes)
+        otherwise = f"Let the model give {classes} scores per sample."
+        if mark is not None:
+            otherwise = f"Where {mark} marks what does not count, set trainingConfig.lossArgs.ignore_index to {mark}. {otherwise}"
         raise Failure(
             "model_invalid",
             f"The model gives {scores} scores per sample, but the data have {classes} classes.",
-            next_move=_next_move(fix, f"Let the model give {classes} scores per sample."),
+            next_move=_next_move(fix, otherwise),
             place=Place(path=str(self._file.path), pointer="/modelConfig/args" if fix else None),
             fix=fix,
         )
@@ -177,6 +184,14 @@ class Forward:
             return None
         changed = self._config.model_copy(update={"args": {**given, name: value}})
         return [PatchOperation(op="add", path="/modelConfig", value=changed.given())]
+
+
+def _mark(targets: NDArray | None, scores: int) -> int | None:
+    """The one number among the targets of sequences or masks that has no score, far from those that have: 255 in many a mask."""
+    if targets is None or targets.ndim < 2:
+        return None
+    beyond = np.unique(targets[targets >= scores])
+    return int(beyond[0]) if len(beyond) == 1 and beyond[0] > scores else None
 
 
 def _cause_elsewhere(failure: Failure) -> BaseException | None:

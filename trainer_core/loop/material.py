@@ -256,5 +256,6 @@ def try_out(model: nn.Module, data: Data, forward: Forward, device: torch.device
     )
     with randomness.untouched(device), keeping_buffers(model), torch.no_grad(), evaluating(model):
         if data.task == "classification" and data.classes is not None:
-            forward.check_outputs(forward.output(model, inputs), targets, len(data.classes))
+            known = None if data.train.arrays is None else data.train.arrays[1]
+            forward.check_outputs(forward.output(model, inputs), targets, len(data.classes), known)
         forward.check_count(forward(model, inputs, targets))

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from trainer_core.data.draws import drawing
 from trainer_core.data.samples import Arrays, Indices, Samples
 from trainer_core.failure import Failure
-from trainer_core.loop.trees import as_tensors
+from trainer_core.loop.trees import as_tensors, leaves, with_items
 from trainer_core.lost_loader import lost, lost_loader
 
 # Of a GPU's free memory, what resident data may take; the rest is for model, optimizer and activations.
@@ -39,26 +39,33 @@ class Resident:
 
     def __init__(self, arrays: Arrays, device: torch.device) -> None:
         inputs, targets = as_tensors(arrays)
-        self._sides: tuple[Tensor, Tensor] = inputs.to(device), targets.to(device)
+        self._inputs = inputs
+        self._tensors: list[Tensor] = [tensor.to(device) for tensor in leaves((inputs, targets))]
 
-    def fetch(self, parts: Sequence[Indices], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def fetch(self, parts: Sequence[Indices], epoch: int) -> Iterator[tuple[Any, Tensor]]:
         if not parts:
             return
-        order = torch.from_numpy(np.concatenate(parts)).to(self._sides[0].device)
+        order = torch.from_numpy(np.concatenate(parts)).to(self._tensors[0].device)
         sizes = [len(part) for part in parts]
         together = self._together(sizes)
         blocks = [sizes[first : first + together] for first in range(0, len(sizes), together)]
         for indices, block in zip(torch.split(order, [sum(block) for block in blocks]), blocks, strict=True):
             # Not split: its views may not be written to by a model that works in place.
-            inputs, targets = (
-                torch.unsafe_split_with_sizes(side.index_select(0, indices), block) for side in self._sides
-            )
-            yield from zip(inputs, targets, strict=True)
+            picked = [torch.unsafe_split_with_sizes(tensor.index_select(0, indices), block) for tensor in self._tensors]
+            for part in zip(*picked, strict=True):
+                yield self._whole(part)
+
+    def _whole(self, part: tuple[Tensor, ...]) -> tuple[Any, Tensor]:
+        """Inputs in the form that they came in, and targets."""
+        *inputs, targets = part
+        if isinstance(self._inputs, Tensor):
+            return inputs[0], targets
+        return with_items(self._inputs, inputs), targets
 
     def _together(self, sizes: list[int]) -> int:
         """How many parts of these ``sizes`` are picked at once: one where not every part would begin as memory of its own
         does, at a multiple of 64 bytes, for the sums of a matrix product may depend on that."""
-        strides = [sizes[0] * side[:1].nbytes for side in self._sides]
+        strides = [sizes[0] * side[:1].nbytes for side in self._tensors]
         if any(size != sizes[0] for size in sizes[:-1]) or any(stride % 64 for stride in strides):
             return 1
         return max(1, _PICKED_BYTES // max(1, sum(strides)))
@@ -159,7 +166,7 @@ def build_source(samples: Samples, device: torch.device, workers: int, seed: int
     """Samples in memory stay on the device when they fit; all others come through a loader."""
     if samples.arrays is None:
         return Streamed(samples, workers, seed, pin=device.type == "cuda")
-    size = sum(array.nbytes for array in samples.arrays)
+    size = sum(array.nbytes for array in leaves(samples.arrays))
     return Resident(samples.arrays, device if _fits(size, device) else torch.device("cpu"))
 
 

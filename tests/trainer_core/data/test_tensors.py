@@ -62,7 +62,32 @@ def test_arrays_are_named_by_the_request(load, refuse, tmp_path: Path):
     assert "it has first, second, answer" in error.message
     assert error.fix[0].value == "answer"
     assert "no target array under a usual name" in refuse("a.npz").message
-    assert "2 arrays" in refuse("a.npz", target="answer", features=["first", "second"]).message
+
+
+def test_zeros_and_ones_in_floating_point_are_said(load, codes, tmp_path: Path):
+    np.savez(tmp_path / "a.npz", x=X, y=np.eye(3)[Y])
+    assert "target_looks_like_classes" in codes(load("a.npz"))
+    assert "target_looks_like_classes" not in codes(load("a.npz", training={"task": "regression"}))
+    np.savez(tmp_path / "b.npz", x=X, y=np.eye(3)[Y] * 2)
+    assert "target_looks_like_classes" not in codes(load("b.npz"))
+
+
+def test_several_inputs_are_named_and_those_left_out_are_said(load, refuse, codes, tmp_path: Path):
+    mask = X > 0
+    np.savez(tmp_path / "a.npz", ids=RNG.integers(0, 9, (30, 4)), mask=mask, labels=Y)
+    data = load("a.npz", features=["mask", "ids"])
+    inputs, _ = data.train.take(np.arange(3))
+    assert {name: array.dtype for name, array in inputs.items()} == {"mask": np.bool_, "ids": np.int64}
+    assert data.profile["inputs"]["ids"]["shape"] == [4]
+    assert "arrays_left_out" not in codes(data)
+    (warning,) = [alert for alert in load("a.npz", features=["ids"]).warnings if alert.code == "arrays_left_out"]
+    assert "also holds mask" in warning.message
+    assert refuse("a.npz").fix[0].value == ["ids", "mask"]
+    np.savez(tmp_path / "short.npz", ids=X, mask=mask[:9], labels=Y)
+    assert "'mask' has 9 samples" in refuse("short.npz", features=["ids", "mask"]).message
+    np.savez(tmp_path / "narrow.npz", ids=X[:, :2], mask=mask, labels=Y)
+    error = refuse("short.npz", valPath="narrow.npz", features=["ids"])
+    assert "shape [4], a validation sample [2]" in error.message
 
 
 @pytest.mark.parametrize(
