@@ -1,5 +1,7 @@
 """Model files of every kind: each trains, or is refused with a code, a place and a next move before a step is spent."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -258,6 +260,47 @@ def test_numbers_that_are_no_scores_of_classes_give_no_accuracy(bench):
     assert not row.metrics
     (said,) = [alert for alert in run.of(Alert) if alert.code == "figures_left_out"]
     assert "2 numbers for 3 classes" in said.message
+
+
+FOREIGN = {
+    "loss": ("def loss(model, output, target):\n    return output.mean()\n", "called as loss(output, targets)"),
+    "metrics": ("def metrics(outputs):\n    return {}\n", "called as metrics(outputs, targets)"),
+}
+
+
+@pytest.mark.parametrize(("rest", "message"), FOREIGN.values(), ids=FOREIGN.keys())
+def test_functions_that_take_other_arguments_are_told_at_once(bench, rest, message):
+    bench.write_model(PLAIN + rest)
+    with pytest.raises(Failure, match=re.escape(message)) as caught:
+        bench.train()
+    assert caught.value.error.place.line == 10
+
+
+def test_a_loss_that_is_not_called_may_take_what_it_likes(bench):
+    bench.write_model(PLAIN + FOREIGN["loss"][0])
+    assert bench.train(trainingConfig={"epochs": 1, "loss": "cross_entropy"}).ending.state == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [(module("self.double()"), "float32"), (module(forward="return self.fc(x.long())"), "float32")],
+    ids=["float64 weights", "whole numbers"],
+)
+def test_a_layer_of_another_type_is_no_layer_of_another_width(bench, source, said):
+    bench.write_model(source.replace("def __init__(self)", "def __init__(self, in_features=7)"))
+    with pytest.raises(Failure, match="RuntimeError while running the model") as caught:
+        bench.train()
+    assert f"The inputs are {said}" in caught.value.error.next_move
+    assert caught.value.error.fix is None
+
+
+def test_two_scores_in_a_binary_task_are_two_classes(bench):
+    bench.write_data(classes=2)
+    bench.write_model(HEAD + "def build_model():\n    return nn.Linear(6, 2)\n")
+    with pytest.raises(Failure, match="two scores for each target") as caught:
+        bench.train(trainingConfig={"task": "binary"})
+    assert caught.value.error.fix[0].value == "classification"
+    assert bench.train("mended", trainingConfig={"task": "classification", "epochs": 1}).ending.state == "succeeded"
 
 
 STEPS = "    def training_step(self, batch, number):\n        return F.l1_loss(self(batch[0]), batch[1])\n\n"

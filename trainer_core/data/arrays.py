@@ -142,9 +142,18 @@ def _coding(arrays: NamedArrays, request: TrainingRequest) -> TargetCoding:
     if task == "binary":
         _check_binary(targets, place)
         return TargetCoding(task, ("0", "1"), place)
+    if _are_shares(targets):
+        return TargetCoding(task, tuple(map(str, range(targets.shape[1]))), place)
     classes = number_classes(targets, place, ignored_class(request))
     check_class_count(list(classes), task, place)
     return TargetCoding(task, classes, place)
+
+
+def _are_shares(targets: NDArray) -> bool:
+    """Whether each target is a share for each class, in floating point: one-hot, or what another model found likely."""
+    if targets.dtype.kind != "f" or targets.ndim != 2 or targets.shape[1] < 2:
+        return False
+    return bool((targets >= 0).all() and np.allclose(targets.sum(axis=1), 1.0, atol=1e-3))
 
 
 def number_classes(targets: NDArray, place: Place, ignored: object) -> tuple[str, ...]:
@@ -203,7 +212,7 @@ def _coded(arrays: NamedArrays, coding: TargetCoding, ignored: object) -> ArrayS
         return ArraySamples(inputs, coding.encode(targets.reshape(len(targets), -1)[:, 0], place))
     if coding.task == "binary":
         _check_binary(targets, place)
-    if coding.classes is None or coding.task == "binary":
+    if coding.classes is None or coding.task == "binary" or _are_shares(targets):
         return ArraySamples(inputs, targets.astype(np.float32, copy=False))
     _check_class_numbers(targets, place, ignored)
     numbers = targets.astype(np.int64, copy=False)

@@ -88,8 +88,8 @@ def _several_labels(output: Tensor, targets: Tensor) -> Failure:
     """The failure of outputs that are one for each target, where classes want a score for each class."""
     return Failure(
         "model_invalid",
-        f"Outputs and targets both have the shape {_shape(output)}: there is one number for each target, and classification "
-        "wants a score for each class.",
+        f"Outputs of shape {_shape(output)} do not fit targets of shape {_shape(targets)}, {targets.dtype}: there is one number "
+        "for each target, and classification wants a score for each class.",
         next_move="Set trainingConfig.task to binary where each target is yes or no (several labels for each sample), to "
         "regression where it is an amount.",
         place=Place(pointer="/trainingConfig/task"),

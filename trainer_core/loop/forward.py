@@ -21,7 +21,7 @@ from trainer_core.loop.losses import Loss
 from trainer_core.loop.precision import Precision
 from trainer_core.loop.preparing.determinism import without_deterministic_form
 from trainer_core.loop.ranks import is_lost_peer
-from trainer_core.loop.trees import call, shapes
+from trainer_core.loop.trees import call, shapes, types
 from trainer_core.models.choice import own_classes
 from trainer_core.models.file import ModelFile
 from trainer_core.models.user_code import running
@@ -53,6 +53,11 @@ FEATURE_ARGUMENTS = (
 # What torch raises for a class number without a score, and in batch normalisation of one value.
 _OUT_OF_BOUNDS = re.compile(r"^Target (-?\d+) is out of bounds")
 BATCH_SIZE = "/dataConfig/batchSize"
+# And where a layer is of another type than what it is given.
+_OF_TYPES = re.compile(
+    r"should be the same$|must have the same dtype|same dtype, but got|expected scalar type|expected .* to have type",
+    re.M,
+)
 _ONE_SAMPLE = "Expected more than 1 value per channel"
 CHANNEL_ARGUMENTS = ("in_channels", "channels", "num_channels", "n_channels", "in_chans")
 
@@ -158,11 +163,19 @@ class Forward:
             return _no_such_class(wrong_class.group(1), got, failure)
         if isinstance(cause, ValueError) and _ONE_SAMPLE in str(cause):
             return _one_sample(got, failure)
-        fix = self._input_fix(inputs) if isinstance(cause, RuntimeError) else None
+        otherwise = "Mend the model at the named line; the error's text is in untrusted."
+        fix = None
+        if isinstance(cause, RuntimeError) and _OF_TYPES.search(str(cause)):
+            otherwise = (
+                f"The inputs are {types(inputs)}: convert them at the named line (x.to(self.layer.weight.dtype)), or save "
+                + ("the data as floating-point numbers." if "int" in types(inputs) else "the model in that type.")
+            )
+        elif isinstance(cause, RuntimeError):
+            fix = self._input_fix(inputs)
         return Failure(
             "model_invalid",
             f"{failure.error.message[:-1]}, given {got}.",
-            next_move=_next_move(fix, "Mend the model at the named line; the error's text is in untrusted."),
+            next_move=_next_move(fix, otherwise),
             place=failure.error.place,
             fix=fix,
             detail=failure.error.untrusted,

@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from schemas.arguments import given_of
 from schemas.losses import LOSSES, LossEntry, Task, default_loss, find_loss
+from schemas.problems import PatchOperation
+from schemas.result import Place
 from schemas.training import TrainingConfig
 from trainer_core.arguments import Arguments, invalid
 from trainer_core.failure import Failure
@@ -191,11 +193,25 @@ def _focal(gamma: float, alpha: Tensor | None) -> Callable[[Tensor, Tensor], Sum
 
 def _bce(pos_weight: Tensor | None) -> Callable[[Tensor, Tensor], SumAndCount]:
     def function(output: Tensor, targets: Tensor) -> SumAndCount:
+        if output.shape == (*targets.shape, 2):
+            raise _two_scores(output, targets)
         logits, wanted = align_values(output, targets)
         total = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="sum", pos_weight=pos_weight)
         return total, _size(total, logits)
 
     return function
+
+
+def _two_scores(output: Tensor, targets: Tensor) -> Failure:
+    """The failure of a model with a score for each of two classes, where one logit was expected."""
+    return Failure(
+        "model_invalid",
+        f"Outputs of shape {tuple(output.shape)} do not fit targets of shape {tuple(targets.shape)}: there are two scores for "
+        "each target, and the task binary wants one logit.",
+        next_move="Set trainingConfig.task to classification, or let the model give one number.",
+        place=Place(pointer="/trainingConfig/task"),
+        fix=[PatchOperation(op="add", path="/trainingConfig/task", value="classification")],
+    )
 
 
 def _by_element(function: Callable[..., Tensor], **options: float) -> Callable[[Tensor, Tensor], SumAndCount]:

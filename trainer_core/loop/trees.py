@@ -109,6 +109,12 @@ def shapes(tree: Any) -> str:
     return type(tree).__name__ if items is None else "(" + ", ".join(map(shapes, items)) + ")"
 
 
+def types(tree: Any) -> str:
+    """The types in ``tree``, each once, for a message: ``float32 and int64``."""
+    names = (str(leaf.dtype).removeprefix("torch.") for leaf in leaves(tree) if isinstance(leaf, Tensor))
+    return " and ".join(dict.fromkeys(names))
+
+
 def count_samples(tree: Any) -> int:
     """Samples in ``tree``: the length of the first axis of its first tensor."""
     if isinstance(tree, Tensor):

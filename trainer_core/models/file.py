@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import inspect
 import linecache
 import sys
 import traceback
@@ -22,6 +23,14 @@ from trainer_core.models.user_code import guarded, running, user_place
 __all__ = ["ModelFile", "user_place"]
 
 Function = Callable[..., Any]
+
+# What a model file may define beside its model, and what each is given, by position.
+_CALLED_WITH = {
+    "loss": ("output", "targets"),
+    "metrics": ("outputs", "targets"),
+    "build_dataset": ("path", "split"),
+    "collate": ("items",),
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ class ModelFile:
 
         The file's folder and the workspace stand first on ``sys.path``, so that its siblings import; the module is in
         ``sys.modules``, so that what it defines can be pickled. Raises ``Failure("model_import_failed")`` with file
-        and line for whatever goes wrong, ``Failure("model_invalid")`` for a ``loss`` (...) that cannot be called.
+        and line for whatever goes wrong, ``Failure("model_invalid")`` for a ``loss`` (...) that cannot be called, or not with what it will be given.
         """
         path = Path(assignment.request.model_path)
         content = Path(assignment.model_snapshot).read_bytes()
@@ -56,16 +65,17 @@ class ModelFile:
         linecache.cache[str(path)] = (len(source), None, source.splitlines(keepends=True), str(path))
         _put_first_on_path(Path(assignment.workspace), path.parent)
         module = _execute(code, path)
-        metrics = _function(module, path, "metrics")
+        functions = _functions(module, path, assignment)
+        metrics = functions["metrics"]
         return ModelFile(
             path=path,
             sha256=hashlib.sha256(content).hexdigest(),
             source=source,
             module=module,
-            loss=_function(module, path, "loss"),
+            loss=functions["loss"],
             metrics=None if metrics is None else guarded(metrics, path, "computing metrics"),
-            build_dataset=_function(module, path, "build_dataset"),
-            collate=_function(module, path, "collate"),
+            build_dataset=functions["build_dataset"],
+            collate=functions["collate"],
         )
 
     def build(self, config: ModelConfig, kind: type, known: Known = nothing_known) -> Any:
@@ -148,6 +158,23 @@ def _import_failure(error: ImportError, path: Path) -> Failure:
     return Failure("model_import_failed", message, next_move=next_move, place=place, detail=detail)
 
 
+def _functions(module: ModuleType, path: Path, assignment: Assignment) -> dict[str, Function | None]:
+    """What a model file may define beside its model. Those that this run calls must take what they will be given."""
+    found = {name: _function(module, path, name) for name in _CALLED_WITH}
+    request = assignment.request
+    makes_data = found["build_dataset"] is not None and request.data_config.format in (None, "modelFile")
+    called = {
+        "loss": assignment.engine == "native" and request.training_config.loss is None,
+        "metrics": True,
+        "build_dataset": makes_data,
+        "collate": makes_data,
+    }
+    for name, function in found.items():
+        if function is not None and called[name]:
+            _require_call(function, path, name, _CALLED_WITH[name])
+    return found
+
+
 def _function(module: ModuleType, path: Path, name: str) -> Function | None:
     """What ``module`` calls ``name``; None when it is absent or an imported module (``from sklearn import metrics``)."""
     found = getattr(module, name, None)
@@ -159,3 +186,21 @@ def _function(module: ModuleType, path: Path, name: str) -> Function | None:
             "model_invalid", message, next_move=f"Make `{name}` a function, or rename it.", place=Place(path=str(path))
         )
     return found  # type: ignore[no-any-return]
+
+
+def _require_call(function: Function, path: Path, name: str, arguments: tuple[str, ...]) -> None:
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some callables written in C have none
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        call = f"{name}({', '.join(arguments)})"
+        line = getattr(getattr(function, "__code__", None), "co_firstlineno", None)
+        raise Failure(
+            "model_invalid",
+            f"`{name}` in {path.name} is defined as {name}{signature}, and will be called as {call}: {error}.",
+            next_move=f"Define it as {call}: what it is given comes by position.",
+            place=Place(path=str(path), line=line),
+        ) from error

@@ -72,6 +72,16 @@ def test_zeros_and_ones_in_floating_point_are_said(load, codes, tmp_path: Path):
     assert "target_looks_like_classes" not in codes(load("b.npz"))
 
 
+def test_a_share_for_each_class_is_a_target(load, refuse, tmp_path: Path):
+    shares = np.eye(3)[Y] * 0.8 + 0.2 / 3
+    np.savez(tmp_path / "a.npz", x=X, y=shares)
+    data = load("a.npz", training={"loss": "cross_entropy"})
+    assert (data.task, data.classes) == ("classification", ("0", "1", "2"))
+    np.testing.assert_allclose(data.train.take(np.arange(24))[1].sum(axis=1), 1.0, rtol=1e-6)
+    np.savez(tmp_path / "b.npz", x=X, y=shares * 2)
+    assert "class numbers are" in refuse("b.npz", training={"loss": "cross_entropy"}).message
+
+
 def test_several_inputs_are_named_and_those_left_out_are_said(load, refuse, codes, tmp_path: Path):
     mask = X > 0
     np.savez(tmp_path / "a.npz", ids=RNG.integers(0, 9, (30, 4)), mask=mask, labels=Y)
