@@ -127,8 +127,11 @@ class Settings:
         return self.home / "jobs"
 
 
-_INHERITED = frozenset({"PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH"})
-_INHERITED_FAMILIES = ("LC_", "CUDA_", "NVIDIA_", "NCCL_", "GLOO_", "PYTHON", "TORCH", "OMP_", "MKL_", "OPENBLAS_")
+_INHERITED = frozenset(
+    {"PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "GLIBC_TUNABLES"}
+)
+_LIBRARIES = ("CUDA_", "NVIDIA_", "NCCL_", "GLOO_", "TORCH", "OMP_", "MKL_", "OPENBLAS_", "MALLOC_")
+_INHERITED_FAMILIES = ("LC_", "PYTHON", *_LIBRARIES)
 _SECRETS = ("TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 
 

@@ -23,6 +23,7 @@ from trainer_core.loop.divergence import Examiner
 from trainer_core.loop.epoch_clock import EpochClock
 from trainer_core.loop.evaluation import Evaluation, NoEvaluation
 from trainer_core.loop.finite import build_gate
+from trainer_core.loop.heap import build_heap
 from trainer_core.loop.material import Material, Sizes, Surroundings
 from trainer_core.loop.metrics.metrics import Figures
 from trainer_core.loop.optimizers import build_optimizer
@@ -61,6 +62,7 @@ class Assembly:
         self.request: TrainingRequest = around.request
         self.training: TrainingConfig = around.request.training_config
         self.validates = material.data.validation is not None
+        self.heap = build_heap(around.assignment.bounds.memory_bytes, len(around.assignment.devices))
         self.batches = self._batches()
         self.averaging = self._averaging()
         for model in self.averaging.models():
@@ -99,6 +101,7 @@ class Assembly:
             clock=self.clock,
             moment=self.moment,
             memory=self.memory,
+            heap=self.heap,
             refusals=self.refusals,
             profiling=self._profiling(),
             position=self.position,

@@ -23,6 +23,7 @@ from trainer_core.loop.evaluation import NoEvaluation
 from trainer_core.loop.footprint import peak_of_device
 from trainer_core.loop.forward import Forward
 from trainer_core.loop.gradients import Gradients, get_learning_rate, set_learning_rate
+from trainer_core.loop.heap import Heap
 from trainer_core.loop.metrics.metrics import Figures
 from trainer_core.loop.position import Length, Position
 from trainer_core.loop.precision import Precision
@@ -67,6 +68,7 @@ class Trainer:
     clock: EpochClock
     moment: Moment
     memory: Memory
+    heap: Heap
     refusals: Refusals
     profiling: Profiling
     position: Position
@@ -162,6 +164,7 @@ class Trainer:
         if self.reporting.observe(taken, self.position):
             self.refusals.look()
             self.reporting.say(taken, self.position)
+        self.heap.look()
         self.saving.look()
         if self.saving.due_in_epoch(self.position):
             self.save("step")

@@ -1,11 +1,9 @@
 """How many samples go through the model at once, and what is done when memory runs out over them."""
 
-import gc
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar, cast
 
-import torch
 from pydantic.alias_generators import to_camel
 
 from schemas.events import RecoveryMade
@@ -14,6 +12,7 @@ from schemas.result import Place
 from trainer_core.channel import Channel
 from trainer_core.failure import Failure
 from trainer_core.loop.forward import BATCH_SIZE, shortage
+from trainer_core.loop.heap import give_back_freed_memory
 from trainer_core.loop.position import Position
 from trainer_core.loop.recovery.moment import Moment
 from trainer_core.loop.recovery.restart import Restart
@@ -136,9 +135,7 @@ class HalvingMemory(MeasuredMemory):
         """Everything as it was before the batch, and half the size."""
         entry = self.entry(reason)
         self._moment.put_back()
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        give_back_freed_memory()
         (smaller,) = entry.after.values()
         self.size = self._limit = smaller
         self._channel.emit(entry)

@@ -1,6 +1,5 @@
 """The batch-size finder: how many samples a device takes at a time, by passes and steps of the loop itself, undone again."""
 
-import gc
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -15,6 +14,7 @@ from schemas.tuning import BatchSizeFinder
 from trainer_core.failure import Failure
 from trainer_core.loop.batches import OptimizerBatch
 from trainer_core.loop.forward import shortage
+from trainer_core.loop.heap import give_back_freed_memory
 from trainer_core.loop.ranks import Ranks
 from trainer_core.loop.recovery.memory import Memory
 from trainer_core.loop.strategies.synced_norm import norms_alone
@@ -80,9 +80,7 @@ class Trials:
         finally:
             trainer.gradients.clear()
         # Only here is the exception let go, and with it the frames that hold the tensors of the pass.
-        gc.collect()
-        if trainer.device.type == "cuda":
-            torch.cuda.empty_cache()
+        give_back_freed_memory()
         return None
 
 
