@@ -2,16 +2,14 @@
 
 The models are those of ``examples/text`` and ``examples/digits``; the texts are 6,400 made sequences of 50 tokens, the
 images scikit-learn's 1,797 handwritten digits. Batch 64, AdamW, one thread. The loop by hand indexes
-memory and calls a fused optimizer; it neither clips nor looks for NaN, nor reports, nor saves. Each loop runs in a process of its
-own, in turn. ``python -m benchmarks.long_steps`` writes the table into docs/performance.md.
+memory and calls a fused optimizer; it neither clips nor looks for NaN, nor reports, nor saves. It is there twice: as a program
+that is just started, and with glibc's malloc set to keep what is freed, as ours sets it. All three train in turn, half an epoch
+at a time (``benchmarks.turns``). ``python -m benchmarks.long_steps`` writes the table into docs/performance.md.
 """
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -23,31 +21,38 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.report import ROOT, machine, put, train_with_us
+from benchmarks.turns import Loop, Paced, in_turn
 
 ROUNDS, BATCH = 7, 64
-LOOPS = ("by hand", "pytorch-trainer")
+# Loops, and what is in their environments. A number of bytes that is large enough is as good as none.
+LOOPS = {
+    "by hand": {},
+    "by hand, freed memory kept": {"MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_MMAP_THRESHOLD_": str(1 << 30)},
+    "pytorch-trainer": {},
+}
+OURS = "pytorch-trainer"
 
 
 @dataclass(frozen=True)
 class Work:
-    """A training: model file, epochs, and what of the data is held out."""
+    """A training: model file, epochs, and steps of an epoch."""
 
     model: Path
     epochs: int
+    steps: int
 
-    def read(self, folder: Path) -> tuple[nn.Module, dict[str, tuple[torch.Tensor, torch.Tensor]]]:
-        """The model with the weights of seed 0, and both sides of the data."""
+    def build(self) -> nn.Module:
+        """The model, which trains in turn: a turn ends in the middle of each half of an epoch."""
         sys.path.insert(0, str(self.model.parent))
         module = __import__(self.model.stem)
-        torch.manual_seed(0)
-        model = module.build_model() if hasattr(module, "build_model") else module.TextClassifier()
-        sides = {name: np.load(folder / f"{name}.npz") for name in ("train", "val")}
-        return model, {name: (torch.from_numpy(side["x"]), torch.from_numpy(side["y"])) for name, side in sides.items()}
+        model: nn.Module = module.build_model() if hasattr(module, "build_model") else module.TextClassifier()
+        model.register_forward_pre_hook(Paced(self.steps // 2, first=self.steps // 4))
+        return model
 
 
 WORKS = {
-    "text classifier": Work(ROOT / "examples" / "text" / "models" / "classifier.py", 2),
-    "residual network": Work(ROOT / "examples" / "digits" / "models" / "resnet.py", 6),
+    "text classifier": Work(ROOT / "examples" / "text" / "models" / "classifier.py", 4, 100),
+    "residual network": Work(ROOT / "examples" / "digits" / "models" / "resnet.py", 21, 22),
 }
 
 
@@ -64,19 +69,24 @@ def write(name: str, folder: Path) -> None:
         x, y = (digits.images[:, None] / 16).astype(np.float32), digits.target
         order = np.random.default_rng(0).permutation(len(y))
         x, y = x[order], y[order]
-    cut = len(y) * 4 // 5
+    cut = WORKS[name].steps * BATCH
     np.savez(folder / "train.npz", x=x[:cut], y=y[:cut])
     np.savez(folder / "val.npz", x=x[cut:], y=y[cut:])
 
 
-def by_hand(work: Work, folder: Path) -> tuple[float, float]:
-    """(seconds, validation accuracy) of the best plain loop."""
-    model, sides = work.read(folder)
-    x, y = sides["train"]
+def read(folder: Path, side: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs and targets of ``train`` or ``val``."""
+    arrays = np.load(folder / f"{side}.npz")
+    return torch.from_numpy(arrays["x"]), torch.from_numpy(arrays["y"])
+
+
+def by_hand(name: str, folder: Path) -> float:
+    """Validation accuracy of the best plain loop."""
+    torch.manual_seed(0)
+    model, (x, y), held_out = WORKS[name].build(), read(folder, "train"), read(folder, "val")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-    began = time.perf_counter()
     accuracy = 0.0
-    for _ in range(work.epochs):
+    for _ in range(WORKS[name].epochs):
         model.train()
         for index in torch.randperm(len(x)).split(BATCH):
             optimizer.zero_grad()
@@ -84,74 +94,78 @@ def by_hand(work: Work, folder: Path) -> tuple[float, float]:
             optimizer.step()
         model.eval()
         with torch.no_grad():
-            parts = zip(*(side.split(2 * BATCH) for side in sides["val"]), strict=True)
+            parts = zip(*(side.split(2 * BATCH) for side in held_out), strict=True)
             hits = sum(int((model(part).argmax(1) == wanted).sum()) for part, wanted in parts)
-        accuracy = hits / len(sides["val"][0])
-    return time.perf_counter() - began, accuracy
+        accuracy = hits / len(held_out[1])
+    return accuracy
 
 
-def by_us(work: Work, folder: Path) -> tuple[float, float]:
-    """(seconds, validation accuracy) of the native engine."""
+def by_us(name: str, folder: Path) -> float:
+    """Validation accuracy of the native engine."""
+    model = folder / "paced.py"
+    model.write_text(
+        f"from benchmarks.long_steps import WORKS\n\n\ndef build_model():\n    return WORKS[{name!r}].build()\n"
+    )
     request = {
-        "modelPath": str(work.model),
+        "modelPath": str(model),
         "dataConfig": {
             "trainPath": str(folder / "train.npz"),
             "valPath": str(folder / "val.npz"),
             "batchSize": BATCH,
             "evalBatchSize": 2 * BATCH,
         },
-        "trainingConfig": {"epochs": work.epochs, "learningRate": 1e-3, "scheduler": "none"},
+        "trainingConfig": {"epochs": WORKS[name].epochs, "learningRate": 1e-3, "scheduler": "none"},
         "resources": {"threads": 1},
     }
-    return train_with_us(folder, request)
-
-
-def run(name: str, loop: str, folder: Path) -> tuple[float, float]:
-    """(milliseconds a step, validation accuracy) of one loop, in this process."""
-    torch.set_num_threads(1)
-    work = WORKS[name]
-    seconds, accuracy = (by_hand if loop == LOOPS[0] else by_us)(work, folder)
-    steps = work.epochs * -(-len(np.load(folder / "train.npz")["y"]) // BATCH)
-    return 1000 * seconds / steps, accuracy
+    _, accuracy = train_with_us(folder, request)
+    return accuracy
 
 
 def measure(name: str) -> dict[str, list[tuple[float, float]]]:
-    """(milliseconds a step, accuracy) of each loop in each round."""
+    """(milliseconds a step, validation accuracy) of each loop in each round."""
     found: dict[str, list[tuple[float, float]]] = {loop: [] for loop in LOOPS}
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder:
         write(name, Path(folder))
+        # Beside the first of two halves and what is before it, whole epochs.
+        turns = 2 * (WORKS[name].epochs - 2)
         for number in range(ROUNDS):
-            # The first of a pair is now one, now the other: a machine that slows down favours neither.
-            for loop in LOOPS if number % 2 else LOOPS[::-1]:
-                command = [sys.executable, "-m", "benchmarks.long_steps", name, loop, folder]
-                done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-                found[loop].append(tuple(json.loads(done.stdout.splitlines()[-1])))
-                print(f"{name}, round {number + 1}: {loop} {found[loop][-1][0]:.2f} ms", file=sys.stderr)
+            command = ["-m", "benchmarks.long_steps", name]
+            loops = [
+                Loop([*command, loop, folder], {"OMP_NUM_THREADS": "1", **setting}) for loop, setting in LOOPS.items()
+            ]
+            seconds = in_turn(loops, turns)
+            for loop, own, accuracy in zip(LOOPS, seconds, [loop.end() for loop in loops], strict=True):
+                found[loop].append((1000 * own / (turns * (WORKS[name].steps // 2)), accuracy))
+            steps = ", ".join(f"{loop} {found[loop][-1][0]:.2f} ms" for loop in LOOPS)
+            print(f"{name}, round {number + 1}: {steps}", file=sys.stderr)
     return found
 
 
 def table(found: dict[str, dict[str, list[tuple[float, float]]]]) -> str:
-    """The report. The overhead is the median over the rounds of the two neighbours' ratio; evaluation and checkpoints are in it."""
+    """The report. An overhead is the median over the rounds; evaluation and checkpoints are in it."""
     lines = [
         machine(ROUNDS),
         "",
-        "| model | by hand, ms a step (min, max) | pytorch-trainer, ms a step (min, max) | overhead | accuracy by hand, ours |",
+        "| model | loop | ms a step, median (min, max) | ours takes more by, median (min, max) | accuracy |",
         "|---|---|---|---|---|",
     ]
     for name, loops in found.items():
-        hand, ours = ([step for step, _ in loops[loop]] for loop in LOOPS)
-        overhead = median(own / bare for own, bare in zip(ours, hand, strict=True)) - 1
-        steps = " | ".join(f"{median(each):.2f} ({min(each):.2f}, {max(each):.2f})" for each in (hand, ours))
-        accuracies = ", ".join(f"{loops[loop][-1][1]:.3f}" for loop in LOOPS)
-        lines.append(f"| {name} | {steps} | {overhead:+.1%} | {accuracies} |")
+        ours = [step for step, _ in loops[OURS]]
+        for loop, rounds in loops.items():
+            steps = [step for step, _ in rounds]
+            more = [own / other - 1 for own, other in zip(ours, steps, strict=True)]
+            overhead = "" if loop == OURS else f"{median(more):+.1%} ({min(more):+.1%}, {max(more):+.1%})"
+            step = f"{median(steps):.2f} ({min(steps):.2f}, {max(steps):.2f})"
+            lines.append(f"| {name} | {loop} | {step} | {overhead} | {median(each for _, each in rounds):.3f} |")
     return "\n".join(lines)
 
 
 def main() -> None:
     """Run the loops in turn and write the table; or, with a work's name, a loop's and a folder, run that one."""
     if len(sys.argv) == 4:
-        print(json.dumps(run(sys.argv[1], sys.argv[2], Path(sys.argv[3]))))
+        name, loop, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+        torch.set_num_threads(1)
+        print(json.dumps((by_us if loop == OURS else by_hand)(name, folder)))
         return
     report = table({name: measure(name) for name in WORKS})
     print(report)
