@@ -48,7 +48,7 @@ class Planned:
 @dataclass(frozen=True)
 class Came:
     """What came of a run on one rank: how it ended, and where; the bits of its model and optimizer, and of its generator; the
-    settings that were found."""
+    settings that were found; epoch, losses and accuracy of each row of its curve."""
 
     state: str
     step: int
@@ -56,6 +56,7 @@ class Came:
     held: str
     random: str
     found: dict[str, Any]
+    curve: list[tuple[float | None, ...]]
 
 
 def run_on_ranks(world: int, plan: list[Planned]) -> list[list[Came]]:
@@ -105,6 +106,7 @@ def _train(assignment: Assignment, ranks: Group, stop: Stop) -> Came:
         held=_digest([trainer.model.state_dict(), trainer.optimizer.state_dict()["state"]]),
         random=_digest([torch.get_rng_state()]),
         found={said.setting: said.found for said in channel.said if isinstance(said, RunTuned)},
+        curve=[(row.epoch, row.train_loss, row.train_accuracy, row.val_loss) for row in trainer.curve.rows],
     )
 
 

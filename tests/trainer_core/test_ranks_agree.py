@@ -62,14 +62,16 @@ def came(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         limit: int = 1000,
         apart: bool = False,
         resumes: str | None = None,
+        saves: dict[str, Any] | None = None,
         **training: Any,
     ) -> None:
         changes: dict[str, Any] = {
             "trainingConfig": {**STEADY, **training},
             "modelConfig": {"args": {"limit": limit, "apart": apart}},
+            "checkpointConfig": {**(saves or {})},
         }
         if resumes is not None:
-            changes["checkpointConfig"] = {"resumeFrom": str(bench.folder / "runs" / resumes)}
+            changes["checkpointConfig"]["resumeFrom"] = str(bench.folder / "runs" / resumes)
         assignment = bench.assignment(name, ("cpu",) * world, **changes)
         plan.append(Planned(assignment, stops or {}, None if found_by is None else names.index(found_by)))
         names.append(name)
@@ -80,6 +82,7 @@ def came(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     run("stopped after an evaluation", stops={1: 7})
     run("resumed", resumes="stopped in a step")
     run("never stopped")
+    run("saved in each step", saves={"saveEverySteps": 1})
     run("stopped in a search for a rate", stops={world - 1: 3}, learningRateFinder=RATES)
     run("stopped in a search for a size", stops={1: 2}, batchSizeFinder=True, gradientAccumulation=3, limit=5)
     run("rate searched", learningRateFinder=RATES)
@@ -133,6 +136,14 @@ def test_a_resumed_run_is_one_that_was_never_stopped(came):
     """To the bit, though a process sums gradients of its first pass in another order than later ones."""
     for one, other in zip(came["resumed"], came["never stopped"], strict=True):
         assert (one.state, one.held, one.random, one.step) == ("succeeded", other.held, other.random, other.step)
+
+
+def test_the_curve_of_a_resumed_run_counts_each_sample_once(came):
+    """Of the epoch that was cut, and of one in which a checkpoint was written: the first rank keeps what all have counted."""
+    for whole in ("never stopped", "saved in each step"):
+        for one in came["resumed"]:
+            assert len(one.curve) == 2
+            assert one.curve == [pytest.approx(row, rel=1e-12) for row in came[whole][0].curve]
 
 
 def test_all_ranks_evaluate_with_the_statistics_that_are_saved(came):
