@@ -64,6 +64,34 @@ def test_a_stochastic_mean_is_that_of_the_last_epochs(bench, steps):
         assert np.abs(tensor - (ends[0][name] + ends[1][name]) / 2).max() <= 1e-6, name
 
 
+@pytest.mark.parametrize(
+    ("epochs", "start", "first"), [(4, 0.0, 0), (4, 0.5, 2), (3, 0.5, 2), (4, 0.9, 3), (1, 0.75, 0)]
+)
+def test_a_stochastic_mean_begins_where_it_was_asked_to_and_with_the_last_epoch_at_least(epochs, start, first):
+    """Epochs that begin before that share of the run are no part of it. One that goes on from a run without a mean begins alike."""
+    model = nn.Linear(1, 1)
+    averaging = build_averaging(model, WeightAveraging(method="swa", start=start), epochs, nothing)
+    averaging.restore({})
+    for epoch in range(epochs):
+        with torch.no_grad():
+            model.weight.fill_(2.0**epoch)
+        averaging.end_epoch(epoch, cut_short=False)
+    expected = sum(2.0**epoch for epoch in range(first, epochs)) / (epochs - first)
+    assert averaging.evaluated().get_parameter("weight").item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("method", ["ema", "swa"])
+def test_a_buffer_that_is_no_statistic_of_a_batch_is_that_of_the_trained_model(method):
+    model = nn.Linear(1, 1)
+    model.register_buffer("seen", torch.zeros(2))
+    averaging = build_averaging(model, WeightAveraging(method=method), 1, nothing)
+    model.seen += 3.0
+    averaging.follow(stepped=True)
+    averaging.end_epoch(0, cut_short=False)
+    assert averaging.evaluated() is not model
+    assert averaging.evaluated().get_buffer("seen").eq(3.0).all()
+
+
 @pytest.mark.parametrize("averaging", [EMA, SWA])
 def test_what_is_evaluated_is_what_is_kept(bench, averaging):
     """The validation loss of the last row, by hand from the checkpoint's model: its statistics go with its weights."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from schemas.events import Alert, CheckpointSaved, EpochCompleted, EpochStarted, Step
+from schemas.events import Alert, CheckpointSaved, EarlyStopTriggered, EpochCompleted, EpochStarted, Step
 from tests.trainer_core.augmented import AUGMENTED
 from trainer_core.checkpoints.snapshot import load_snapshot
 from trainer_core.failure import Failure
@@ -215,6 +215,13 @@ def test_a_stop_is_looked_at_between_steps_and_in_evaluation(bench, stopping_cha
     assert len(run.of(Step)) == 4, "the step in progress is finished"
     assert [(saved.kind, saved.step) for saved in run.of(CheckpointSaved)] == [("cancel", 4)]
     assert not run.of(EpochCompleted)
+
+
+def test_a_run_whose_patience_ends_with_its_last_epoch_was_not_stopped(bench):
+    stopping = {"patience": 2, "minDelta": 0.1}
+    run = bench.train(trainingConfig={"epochs": 3, "learningRate": 1e-9, "earlyStopping": stopping})
+    assert run.ending.state == "succeeded"
+    assert not run.of(EarlyStopTriggered)
 
 
 def test_save_every_epochs_best_and_last(bench):
