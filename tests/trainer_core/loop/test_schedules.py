@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler as torch_schedules
 
-from schemas.schedules import SCHEDULES
+from schemas.schedules import LARGEST_RATE, SCHEDULES
 from schemas.training import TrainingConfig
 from trainer_core.failure import Failure
 from trainer_core.loop.schedules import Schedule, build_schedule
@@ -208,6 +208,13 @@ def test_every_schedule_of_the_table_can_be_built() -> None:
             schedule = build(spelling, wanted)
             assert schedule.warmup_steps == (TOTAL // 10 if entry.default_warmup else 0)
             assert all(math.isfinite(rate) and rate >= 0 for rate in rates(schedule))
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("exponential", {}), ("StepLR", {"step_size": 1})])
+def test_a_rate_that_grows_ends_at_the_largest_that_a_request_may_name(name: str, arguments: dict[str, object]) -> None:
+    schedule = build(name, {"gamma": 10.0, **arguments}, warmupSteps=0)
+    found = [schedule.learning_rate(0, epoch) for epoch in (0, 1, 2, 3, 7, 1_000_000)]
+    assert found == pytest.approx([RATE, RATE * 10, RATE * 100, RATE * 1000, LARGEST_RATE, LARGEST_RATE])
 
 
 def test_warm_up_by_ratio_and_by_default() -> None:
