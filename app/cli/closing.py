@@ -8,6 +8,9 @@ from app.settings import DEFAULT_PORT
 
 Json = dict[str, Any]
 
+# What a person may want to do something about; the start is over by the time that they read this.
+_HELD_UP = {"data": "waiting for data", "evaluation": "evaluation", "checkpoints": "writing checkpoints"}
+
 
 def closing_text(payload: Json, checkpoint: str | None, url: str | None) -> str:
     """One line for a run that went well; for another, why not and what to do.
@@ -15,7 +18,7 @@ def closing_text(payload: Json, checkpoint: str | None, url: str | None) -> str:
     ``checkpoint`` is the last one saved; ``url`` the service, or None when it ends with this command.
     """
     if payload["status"] != "error":
-        return f"{_outcome(payload)}. Next: {' · '.join(_places(payload, url))}"
+        return f"{_outcome(payload)}.{_held_up(payload)} Next: {' · '.join(_places(payload, url))}"
     error = payload["error"]
     if error["code"] == "cancelled":
         return _cancelled(payload, checkpoint)
@@ -31,6 +34,16 @@ def _outcome(payload: Json) -> str:
     epochs = f"epoch {payload['bestEpoch']} of {metrics['epochsTrained']}" if "bestEpoch" in payload else "no epoch"
     word = "stopped early" if payload["status"] == "early_stopped" else "success"
     return f"{word}: {best} ({epochs}, {duration(metrics['trainingTime'])})"
+
+
+def _held_up(payload: Json) -> str:
+    """What kept a run from computing, where that was much of its time."""
+    budget = payload.get("summary", {}).get("time", {"bound": "compute"})
+    what = _HELD_UP.get(budget["bound"])
+    if what is None:
+        return ""
+    whole = sum(seconds for name, seconds in budget.items() if name != "bound")
+    return f" {budget[budget['bound']] / whole:.0%} of the time went into {what}."
 
 
 def _places(payload: Json, url: str | None) -> list[str]:

@@ -1,10 +1,13 @@
 """Refusals and failures, as people read them."""
 
+import pytest
+
 from app.cli.closing import closing_text
 from app.cli.errors import failure_text, problem_text
 from app.cli.exits import Exit, exit_of
 from schemas.problems import PatchOperation, Problem, RequestError
 from schemas.result import JobPayload, Metrics, Place, Provenance, TrainingError
+from schemas.summary import Bound, Summary, TimeBudget
 
 
 def payload(**changes: object) -> dict[str, object]:
@@ -82,6 +85,21 @@ def test_success_closes_with_one_line() -> None:
         "success: val accuracy 0.9812 (epoch 14 of 20, 0:31). "
         "Next: checkpoint /runs/a/best · pytorch-trainer status job_1 or http://127.0.0.1:7/docs"
     )
+
+
+@pytest.mark.parametrize(
+    ("bound", "said"),
+    [
+        ("data", " 60% of the time went into waiting for data. Next: "),
+        ("checkpoints", " 40% of the time went into writing checkpoints. Next: "),
+        ("compute", "0:31). Next: "),
+        ("startUp", "0:31). Next: "),
+    ],
+)
+def test_what_held_a_run_up_is_said_in_that_line(bound: Bound, said: str) -> None:
+    time = TimeBudget(start_up=0.0, data=6.0, compute=0.0, evaluation=0.0, checkpoints=4.0, bound=bound)
+    summary = Summary(verdict="unclear", monitor="valLoss", time=time)
+    assert said in closing_text(payload(summary=summary), checkpoint=None, url=None)
 
 
 def cancelled(checkpoint: str) -> dict[str, object]:
