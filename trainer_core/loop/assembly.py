@@ -22,7 +22,7 @@ from trainer_core.loop.cut_epoch import CutEpoch
 from trainer_core.loop.divergence import Examiner
 from trainer_core.loop.epoch_clock import EpochClock
 from trainer_core.loop.evaluation import Evaluation, NoEvaluation
-from trainer_core.loop.finite import build_gate
+from trainer_core.loop.gate import build_gate
 from trainer_core.loop.heap import build_heap
 from trainer_core.loop.material import Material, Sizes, Surroundings
 from trainer_core.loop.metrics.metrics import Figures

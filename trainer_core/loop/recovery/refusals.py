@@ -14,7 +14,7 @@ from trainer_core.data.draws import drawing
 from trainer_core.failure import Failure
 from trainer_core.loop.batches import Order
 from trainer_core.loop.divergence import Examiner, Finding, diverged
-from trainer_core.loop.finite import Gate
+from trainer_core.loop.gate import Gate
 from trainer_core.loop.gradients import get_learning_rate, set_learning_rate
 from trainer_core.loop.position import Position
 from trainer_core.loop.precision import Precision

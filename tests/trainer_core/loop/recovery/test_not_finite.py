@@ -14,7 +14,7 @@ from trainer_core.checkpoints.snapshot import load_snapshot
 from trainer_core.engines.native import train
 from trainer_core.failure import Failure
 from trainer_core.loop.assemble import assemble
-from trainer_core.loop.finite import DeviceGate, HostGate
+from trainer_core.loop.gate import DeviceGate, HostGate
 from trainer_core.loop.material import Surroundings, load, size_up
 from trainer_core.loop.ranks import Ranks
 from trainer_core.loop.trainer import Trainer
