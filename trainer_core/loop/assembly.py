@@ -21,7 +21,6 @@ from trainer_core.loop.continuation import Continuation, QuickTry
 from trainer_core.loop.cut_epoch import CutEpoch
 from trainer_core.loop.divergence import Examiner
 from trainer_core.loop.epoch_clock import EpochClock
-from trainer_core.loop.evaluation import Evaluation, NoEvaluation
 from trainer_core.loop.gate import build_gate
 from trainer_core.loop.heap import build_heap
 from trainer_core.loop.material import Material, Sizes, Surroundings
@@ -47,6 +46,7 @@ from trainer_core.loop.sources import build_source
 from trainer_core.loop.statistics import Statistics
 from trainer_core.loop.trainer import Trainer
 from trainer_core.loop.tuning import tuning
+from trainer_core.loop.validation import build_evaluation
 from trainer_core.loop.writing import build_writing
 from trainer_core.monitors.watch import watch_network
 
@@ -92,7 +92,7 @@ class Assembly:
             forward=material.forward,
             batches=self.batches,
             figures=self.figures,
-            evaluation=self._evaluation(),
+            evaluation=build_evaluation(around, material, self.sizes, self.memory_of_evaluation, self.moment),
             curve=self.curve,
             best=self.best,
             stopping=self.stopping,
@@ -268,25 +268,6 @@ class Assembly:
         around = self.around
         wanted = self.training.profiled if around.ranks.first else None
         return build_profiling(wanted, around.device, Path(around.assignment.run_folder), around.channel)
-
-    def _evaluation(self) -> NoEvaluation:
-        around, material, size = self.around, self.material, self.sizes.eval_batch_size
-        held_out = material.data.validation
-        if held_out is None:
-            return NoEvaluation()
-        most = self.training.limit_val_batches
-        return Evaluation(
-            build_source(held_out, around.device, self.sizes.workers, self.training.seed),
-            len(held_out) if most is None else min(len(held_out), most * size),
-            size,
-            material.forward,
-            material.figures(around.device, validated=True),
-            around.ranks,
-            around.device,
-            around.stop,
-            self.memory_of_evaluation,
-            self.moment,
-        )
 
     def _uses_all(self) -> bool:
         """Whether a pass of two samples gives every trainable parameter a gradient; not where it fails, which is for the
