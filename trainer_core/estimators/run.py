@@ -14,6 +14,7 @@ from schemas.losses import Task
 from schemas.result import EpochRow
 from schemas.text import untrusted
 from trainer_core.channel import Channel
+from trainer_core.checkpoints.best_checkpoint import ITSELF, BestCheckpoint
 from trainer_core.checkpoints.checkpoint_folder import CheckpointFolder
 from trainer_core.checkpoints.manifest import Kind
 from trainer_core.epochs.best import Best
@@ -148,14 +149,14 @@ class Run:
         return saved
 
     def state(self, is_best: bool) -> dict[str, Any]:
-        """What takes the run on from here; an absent best path means this very checkpoint."""
+        """What takes the run on from the checkpoint that is to be written."""
         return {
             "epoch": self.epoch,
             "best": self.best.state(),
             "stopping": self.stopping.state(),
             "curve": self.curve.state(),
             "watch": self.watch.state(),
-            "bestPath": None if is_best else self.best_path or "",
+            "bestCheckpoint": (ITSELF if is_best else BestCheckpoint(self.best_path)).state(),
         }
 
     def restore(self, path: Path, parts: EstimatorParts) -> None:
@@ -167,8 +168,7 @@ class Run:
         self.curve.restore(parts.state["curve"])
         self.watch.restore(parts.state["watch"])
         self.latest_path = str(path)
-        kept: str | None = parts.state["bestPath"]
-        self.best_path = self.latest_path if kept is None else kept or None
+        self.best_path = BestCheckpoint.of(parts.state).found_at(self.latest_path)
 
 
 def as_side(samples: tuple[Any, Any], task: Task) -> Side:

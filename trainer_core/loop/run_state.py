@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from schemas.result import Place
+from trainer_core.checkpoints.best_checkpoint import BestCheckpoint
 from trainer_core.checkpoints.snapshot import Snapshot
 from trainer_core.failure import Failure
 from trainer_core.loop import randomness
@@ -47,9 +48,8 @@ class RunState:
     device: torch.device
     about: dict[str, str]
 
-    def capture(self, best_path: str | None) -> Snapshot:
-        """The state now. ``best_path`` is the best checkpoint so far, "" where there is none; None means the one that is to be
-        written."""
+    def capture(self, best: BestCheckpoint) -> Snapshot:
+        """The state now, of a checkpoint that is to be written; ``best`` is the best one so far."""
         evaluated = self.averaging.evaluated()
         self.ranks.share_buffers(evaluated)
         state = {name: part.state() for name, part in {**self.parts, **self.definition}.items()}
@@ -57,7 +57,7 @@ class RunState:
             name: self.ranks.whole_model(value) if isinstance(value, dict) else value
             for name, value in self.averaging.state().items()
         }
-        state["bestPath"] = best_path
+        state["bestCheckpoint"] = best.state()
         state["optimizer"] = type(self.optimizer).__name__
         state["trainingFigures"] = self._training_figures()
         random = self.ranks.gather(randomness.capture(self.device))

@@ -8,6 +8,7 @@ from pathlib import Path
 from schemas.checkpointing import CheckpointConfig
 from schemas.events import CheckpointSaved
 from trainer_core.channel import Channel
+from trainer_core.checkpoints.best_checkpoint import ITSELF, BestCheckpoint
 from trainer_core.checkpoints.checkpoint_folder import CheckpointFolder, Parts, find_checkpoint
 from trainer_core.checkpoints.manifest import Kind, read_manifest
 from trainer_core.checkpoints.snapshot import Snapshot
@@ -66,7 +67,7 @@ class Saving:
         ranks take part. Raises OSError when the disk is full, be it here or at the next ``look`` or ``wait``."""
         began = time.monotonic()
         self.wait()
-        snapshot = self._run_state.capture(None if is_best else self.best_path or "")
+        snapshot = self._run_state.capture(ITSELF if is_best else BestCheckpoint(self.best_path))
         if self._folder is None:
             return
         save = partial(self._folder.save, kind=kind, epoch=position.number, step=position.step, is_best=is_best)
@@ -97,15 +98,14 @@ class Saving:
 
     def capture(self) -> Snapshot:
         """The state now, as the next checkpoint would hold it; later steps change it. All ranks take part."""
-        return self._run_state.capture(self.best_path or "")
+        return self._run_state.capture(BestCheckpoint(self.best_path))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put the run where ``snapshot`` was taken. All ranks take part. Raises Failure ``checkpoint_incompatible`` for one of
         another model."""
         self._run_state.restore(snapshot)
         self.latest_path = None if snapshot.path is None else str(snapshot.path)
-        kept: str | None = snapshot.state["bestPath"]
-        best_path = self.latest_path if kept is None else kept or None
+        best_path = BestCheckpoint.of(snapshot.state).found_at(self.latest_path)
         self.best_path = self._continuation.follow(snapshot.state, best_path)
 
 
