@@ -108,8 +108,11 @@ def build_model():
 SWA = {**STEADY, "weightAveraging": {"method": "swa", "start": 0.5}}
 
 
-@pytest.mark.parametrize("judged", [True, False], ids=["judged", "stopped before it was judged"])
-@pytest.mark.parametrize("cut", [12, 17], ids=["the first of the mean", "the second"])
+@pytest.mark.parametrize(
+    ("cut", "judged"),
+    [(12, True), (17, True), (17, False)],
+    ids=["the first of the mean", "the second", "stopped before it was judged"],
+)
 def test_an_epoch_that_was_cut_is_averaged_as_it_was_when_it_is_whole(bench, stopping_channel, cut, judged):
     """To the bit. The mean is that of epochs 3 and 4, of five steps each; until then the weights of the cut are in it."""
     bench.write_model(NORMED)

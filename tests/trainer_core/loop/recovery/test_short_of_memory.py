@@ -1,13 +1,21 @@
 """A run that is short of memory gives what one with a smaller micro-batch gives, and says so."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
-from schemas.events import Alert, CheckpointSaved, EpochCompleted, RecoveryMade
+from schemas.events import Alert, CheckpointSaved, EpochCompleted, RecoveryMade, RunRestored
+from trainer_core.channel import Channel
+from trainer_core.engines.native import train
 from trainer_core.failure import Failure
+from trainer_core.stop import Stop
 
-# More than ``limit`` samples at once do not fit; ``flagged`` restricts that to passes with a sample that stands out. What a
-# failed pass held is gone when the next one comes. It has drawn from every generator, and counted in a buffer.
+# More than ``limit`` samples at once do not fit, and of two ranks not more than ``later`` after the first epoch; ``flagged``
+# restricts that to passes with a sample that stands out. What a failed pass held is gone when the next one comes. It has drawn
+# from every generator, and counted in a buffer.
 LIMITED = """
 import random
 import weakref
@@ -42,18 +50,19 @@ def run_short(kind="allocator"):
 
 
 class Limited(nn.Module):
-    def __init__(self, limit, evaluation_limit, where, flagged, kind):
+    def __init__(self, limit, later, evaluation_limit, where, flagged, kind):
         super().__init__()
-        self.settings = limit, evaluation_limit, where, flagged, kind
+        self.settings = limit, later, evaluation_limit, where, flagged, kind
         self.register_buffer("seen", torch.zeros(()))
 
     def forward(self, x):
-        limit, evaluation_limit, where, flagged, kind = self.settings
+        limit, later, evaluation_limit, where, flagged, kind = self.settings
         if HELD and HELD.pop()() is not None:
             raise AssertionError("the failed pass still holds its tensors")
         if not self.training:
             return x if len(x) <= evaluation_limit else run_short(kind)
         self.seen += len(x)
+        limit = limit if self.seen <= 35 else later
         x = x + 0.1 * random.random() + 0.1 * np.random.rand() if where == "drawing" else x
         if flagged and not (x.abs() > 8).any():
             return x
@@ -63,12 +72,19 @@ class Limited(nn.Module):
 
 
 def build_model(
-    limit=1000, evaluation_limit=1000, where="forward", flagged=False, dropout=0.0, norm=False, kind="allocator"
+    limit=1000,
+    later=None,
+    evaluation_limit=1000,
+    where="forward",
+    flagged=False,
+    dropout=0.0,
+    norm=False,
+    kind="allocator",
 ):
     return nn.Sequential(
         nn.Linear(6, 6),
         nn.Dropout(dropout),
-        Limited(limit, evaluation_limit, where, flagged, kind),
+        Limited(limit, later or limit, evaluation_limit, where, flagged, kind),
         nn.BatchNorm1d(6) if norm else nn.Identity(),
         nn.Linear(6, 3),
     )
@@ -191,28 +207,27 @@ def test_it_may_be_forbidden(limited):
 
 
 def test_two_ranks_start_again_together(limited):
-    """From their newest checkpoint, with less at a time: the model of a run that had begun so."""
-    import json
-    from pathlib import Path
-
-    from safetensors.numpy import load_file
-
-    from trainer_core.channel import Channel
-    from trainer_core.engines.native import train
-    from trainer_core.stop import Stop
-
+    """In the first epoch from the beginning, in the second from their newest checkpoint, each time with less at once: curve and
+    model are those of a run that had begun so."""
     whole = limited.train("small", **SMALLER)
-    config = {**WINDOW, "dataConfig": {**WINDOW["dataConfig"], "batchSize": 16}}
-    assignment = limited.assignment(
-        "two", ("cpu", "cpu"), **config, modelConfig={"args": {"limit": 4, "flagged": True}}
-    )
+    arguments = {"limit": 4, "later": 2, "flagged": True}
+    assignment = limited.assignment("two", ("cpu", "cpu"), **WINDOW, modelConfig={"args": arguments})
     channel = Channel()
     assert train(assignment, channel, Stop()).state == "succeeded"
-    (made,) = [data for data in channel.said if isinstance(data, RecoveryMade)]
-    assert (made.before, made.after) == ({"microBatch": 8}, {"microBatch": 4})
+    made = [(data.before, data.after) for data in channel.said if isinstance(data, RecoveryMade)]
+    assert made == [({"microBatch": 8}, {"microBatch": 4}), ({"microBatch": 4}, {"microBatch": 2})]
     lines = (Path(assignment.attempt_folder) / "events.jsonl").read_text().splitlines()
-    saved = [line["data"]["path"] for line in map(json.loads, lines) if line["type"] == CheckpointSaved.event_type]
+    events = [(line["type"], line["data"]) for line in map(json.loads, lines)]
+    saved = [data["path"] for kind, data in events if kind == CheckpointSaved.event_type]
     weights = load_file(Path(saved[-1]) / "model.safetensors")
     for name, tensor in whole.weights().items():
         if name != "2.seen":
             assert np.abs(tensor - weights[name]).max() <= 1e-6, name
+    (restored,) = [data for kind, data in events if kind == RunRestored.event_type]
+    assert [row["epoch"] for row in restored["history"]] == [1]
+    curve = [data for kind, data in events if kind == EpochCompleted.event_type]
+    assert curve[0].items() >= restored["history"][0].items()
+    assert [(row["epoch"], row["step"]) for row in curve] == [(1, 3), (2, 6)]
+    for row, wanted in zip(curve, whole.of(EpochCompleted), strict=True):
+        for name in ("trainLoss", "valLoss", "trainAccuracy", "valAccuracy", "learningRate"):
+            assert row[name] == pytest.approx(wanted.to_json()[name], abs=1e-6), name
