@@ -117,7 +117,7 @@ def submit(client: httpx.Client, workspace: Path, what: str) -> str:
 
 def answer_of(client: httpx.Client, job_id: str) -> Answer:
     events = follow_until(client, job_id, "job.completed")
-    printed = client.get(f"/v1/jobs/{job_id}/logs").json()["untrusted"]
+    printed = client.get(f"/v1/jobs/{job_id}/logs").text
     return Answer(events, events[-1]["data"]["output"], float(re.findall(r"spent (\S+)", printed)[-1]))
 
 

@@ -1,12 +1,15 @@
 """Ranks of which each sees something else take the same decisions: when to stop, and what a search has found."""
 
+import shutil
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.tiers import LARGE
 from tests.trainer_core.conftest import Bench
 from tests.trainer_core.runs_on_ranks import Came, Planned, run_on_ranks
+from tests.trainer_core.test_ddp import newest_weights
 
 # The second rank has less memory than the others. Each draws masks of its own; batch normalisation sees all ranks' samples,
 # unless it is of a class of the model file.
@@ -154,3 +157,40 @@ def test_all_ranks_evaluate_with_the_statistics_that_are_saved(came):
 def test_the_rank_with_the_least_memory_decides(came):
     """Five samples fit on it, and fifty on the others. An optimizer batch of 48 is cut so that no pass is left with one."""
     assert alike(came["size searched"]).found == {"/dataConfig/microBatchSize": 4}
+
+
+# What a compiler rounds otherwise.
+ROUNDED = """
+from torch import nn
+
+
+def build_model():
+    return nn.Sequential(nn.Linear(6, 64), nn.GELU(), nn.LayerNorm(64), nn.Softmax(-1), nn.Linear(64, 3))
+"""
+
+
+@pytest.mark.torture
+@pytest.mark.skipif(not LARGE, reason="of the large tier: make torture")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no compiler")
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_compiled_ranks_go_on_as_if_never_stopped(bench, accumulation):
+    """To the bit, and as ranks that are not compiled (1e-6). Of three ranks each has passes of a size of its own; the last batch
+    of an epoch is short, and an average is kept."""
+    bench.write_model(ROUNDED)
+    plan: list[Planned] = []
+
+    def run(name: str, stops: dict[int, int], **changes: Any) -> None:
+        # Not Adam, which makes a step of its usual length even of a gradient that is rounding alone.
+        training = {**STEADY, "optimizer": "SGD", "learningRate": 0.5, "weightAveraging": {"method": "ema"}}
+        training |= {"gradientAccumulation": accumulation, "compile": "on"}
+        changes["trainingConfig"] = training | changes.get("trainingConfig", {})
+        plan.append(Planned(bench.assignment(name, ("cpu",) * 3, **changes), stops))
+
+    run("plain", {}, trainingConfig={"compile": "off"})
+    run("never stopped", {})
+    run("stopped", {2: 4})
+    run("resumed", {}, checkpointConfig={"resumeFrom": str(bench.folder / "runs" / "stopped")})
+    _, whole, _, resumed = (alike(ranks) for ranks in run_on_ranks(3, plan))
+    assert (resumed.state, resumed.held) == ("succeeded", whole.held)
+    plain, compiled = (newest_weights(planned.assignment) for planned in plan[:2])
+    assert max(np.abs(tensor - plain[name]).max() for name, tensor in compiled.items()) <= 1e-6

@@ -1,6 +1,6 @@
 """The parts of the loop, from the request: the only place that constructs."""
 
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from torch import nn
@@ -209,9 +209,11 @@ class Assembly:
 
     @cached_property
     def compilation(self) -> Compilation:
-        size = self.memory.size
+        size, sizes = self.memory.size, cache(self.batches.pass_sizes)
         passes = self.sizes.length.total_steps * self.batches.passes(size)
-        return tuning.compile_where_it_pays(self.around, self.material.model, self._trial(size), passes)
+        return tuning.compile_where_it_pays(
+            self.around, self.material.model, self._trial(size), passes, lambda: sizes(self.memory.size)
+        )
 
     def _batches(self) -> Batches:
         training, samples = self.training, self.material.data.train

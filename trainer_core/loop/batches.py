@@ -72,20 +72,14 @@ class OptimizerBatch(NamedTuple):
         if most <= size:
             yield MicroBatch(_moved(self.inputs, device), _moved(self.targets, device), last=True, counted=self.counted)
             return
-        passes = math.ceil(most / size)
         self._check_axis(total)
-        # A share that is smaller by one and fills fewer passes leaves its first a sample short; one that has not enough
-        # samples for all of them takes its last one again, uncounted.
-        short = int(passes * size - total >= size)
-        for number in range(passes):
-            part = slice(max(0, number * size - short), (number + 1) * size - short)
-            spare = part.start >= total or part.stop <= part.start
-            part = slice(total - 1, total) if spare else part
+        parts = _parts(total, most, size)
+        for number, (part, spare) in enumerate(parts):
             inputs, targets = (
                 _moved(map_tensors(lambda tensor: tensor[part], side), device)  # noqa: B023
                 for side in (self.inputs, self.targets)
             )
-            yield MicroBatch(inputs, targets, last=number == passes - 1, counted=self.counted and not spare)
+            yield MicroBatch(inputs, targets, last=number == len(parts) - 1, counted=self.counted and not spare)
 
     def _check_axis(self, total: int) -> None:
         """Raise ``data_invalid`` where the samples do not stand along the first axis of every tensor: slices would mix them."""
@@ -98,6 +92,17 @@ class OptimizerBatch(NamedTuple):
                 next_move="Let collate put samples along the first axis of every tensor, or set gradientAccumulation to 1.",
                 place=Place(pointer="/trainingConfig/gradientAccumulation"),
             )
+
+
+def _parts(total: int, most: int, size: int) -> list[tuple[slice, bool]]:
+    """What each pass takes of a share of ``total`` samples where the largest has ``most``, ``size`` to a pass, and whether it
+    is a spare pass."""
+    passes = math.ceil(most / size)
+    # A share that is smaller by one and fills fewer passes leaves its first a sample short; one that has not enough
+    # samples for all of them takes its last one again, uncounted.
+    short = int(passes * size - total >= size)
+    bounds = [(max(0, number * size - short), min(total, (number + 1) * size - short)) for number in range(passes)]
+    return [(slice(start, stop), False) if start < stop else (slice(total - 1, total), True) for start, stop in bounds]
 
 
 def _moved(side: Any, device: torch.device) -> Any:
@@ -122,6 +127,12 @@ class Batches:
     def passes(self, size: int) -> int:
         """Passes of a rank over a full optimizer batch, ``size`` samples at a time."""
         return math.ceil(math.ceil(min(self.order.batch_size, self.order.samples) / self._ranks.world) / size)
+
+    def pass_sizes(self, size: int) -> frozenset[int]:
+        """Samples in the passes of this rank over a full optimizer batch, ``size`` samples at a time."""
+        whole = np.arange(min(self.order.batch_size, self.order.samples))
+        share, largest = max(1, len(self._ranks.share(whole))), math.ceil(len(whole) / self._ranks.world)
+        return frozenset(part.stop - part.start for part, _ in _parts(share, largest, min(size, largest)))
 
     def of_epoch(self, epoch: int, start: int, stop: int) -> Generator[OptimizerBatch, None, None]:
         """Batches ``start`` to ``stop`` (excluded) of the epoch with index ``epoch``."""

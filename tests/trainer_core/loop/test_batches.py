@@ -152,6 +152,20 @@ def test_ranks_share_an_optimizer_batch_without_doubles(world):
     assert sorted(seen) == list(range(23))
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 100])
+@pytest.mark.parametrize("world", [1, 2, 3, 5])
+def test_the_sizes_of_the_passes_over_a_full_batch_are_known_before(world, size):
+    """Of each rank, also of one without a share, and of a batch of all samples."""
+    for count, batch in ((23, 8), (23, 11), (23, 4), (4, 8)):
+        whole = samples(count)
+        for index in range(world):
+            order = Order(count, batch, seed=0, shuffle=True)
+            batches = Batches(build_source(whole, CPU, 0, seed=0), order, Share(index, world), batch, size)
+            (full,) = batches.of_epoch(0, 0, 1)
+            seen = {len(micro.targets) for micro in full.micro_batches(size, CPU)}
+            assert batches.pass_sizes(size) == seen, (count, batch, index)
+
+
 def test_a_rank_without_a_share_takes_part_without_weight():
     order = Order(9, 8, seed=0, shuffle=True)
     batches = Batches(Resident(samples(9).arrays, CPU), order, Share(1, 2), batch_size=8)

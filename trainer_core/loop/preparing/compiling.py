@@ -1,7 +1,8 @@
 """``torch.compile`` of the training pass, where it pays, and the way back where it fails or does not."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,27 +20,43 @@ SETTING = "/trainingConfig/compile"
 
 
 class CompiledNetwork(nn.Module):
-    """Calls ``model`` compiled for batches of a size that comes again, and as it is for one that does not: the short last
-    batch of an epoch compiles nothing. Parameters and state are ``model``'s own."""
+    """Calls ``model`` compiled for batches of the ``regular`` sizes, and as it is for another: the short last batch of an
+    epoch compiles nothing. Parameters and state are ``model``'s own.
 
-    def __init__(self, model: nn.Module, compiled: Callable[..., Any]) -> None:
+    Which sizes these are, and which code is called for one, hangs on nothing that was called before: a run that is resumed
+    would else differ in its last bits from one that was not.
+    """
+
+    def __init__(self, model: nn.Module, compiled: Callable[..., Any], regular: Callable[[], Collection[int]]) -> None:
         super().__init__()
         self.model = model
         self._compiled = compiled
-        self._sizes: set[int] = set()
-        self._latest = 0
+        self._regular = regular
+        self._tried: set[int] = set()
+        self._trying = False
 
-    def admit(self, size: int) -> None:
-        """Call the compiled form for batches of ``size`` from now on."""
-        self._sizes.add(size)
+    @contextmanager
+    def trying(self) -> Iterator[None]:
+        """Batches that are seen meanwhile are as regular ones look like, also where their samples do not stand along the first
+        axis of a tensor."""
+        self._trying = True
+        try:
+            yield
+        finally:
+            self._trying = False
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """What ``model`` gives."""
-        size = _size_of(inputs, named)
-        if size == self._latest:
-            self._sizes.add(size)
-        self._latest = size
-        return (self._compiled if size in self._sizes else self.model)(*inputs, **named)
+        tensors = [item for item in (*inputs, *named.values()) if isinstance(item, Tensor) and item.ndim]
+        size = len(tensors[0]) if tensors else 0
+        if self._trying:
+            self._tried.add(size)
+        if size not in self._tried and size not in self._regular():
+            return self.model(*inputs, **named)
+        for tensor in tensors:
+            # Else the second size would be compiled for any size, and take the place of the first one's code.
+            torch._dynamo.mark_static(tensor, 0)
+        return self._compiled(*inputs, **named)
 
 
 @dataclass(frozen=True)
@@ -62,8 +79,10 @@ def compile_network(
     costs: Costs = USUAL,
     barrier: str | None = None,
     agree: Callable[[bool], bool] = lambda own: own,
+    regular: Callable[[], Collection[int]] = frozenset,
 ) -> Compilation:
-    """``model``, compiled by ``backend`` when ``mode`` says so, for a run of ``passes`` forward and backward.
+    """``model``, compiled by ``backend`` when ``mode`` says so, for a run of ``passes`` forward and backward, of ``trial.size``
+    samples and whatever other sizes are ``regular``.
 
     ``auto`` compiles where nothing stands against it (``barrier``) and the run is expected to be long enough (see
     ``expect``), and keeps what it compiled where a pass of it is faster. It is compiled here, by one pass; if that fails the
@@ -79,10 +98,10 @@ def compile_network(
             return Compilation(model, tuned=[_decided("off", expected.against or _ELSEWHERE, began)])
     compiled: Any = torch.compile(model, backend=backend)
     # Its call alone: the module around it would give every parameter a second name.
-    network = CompiledNetwork(model, compiled.__call__)
-    network.admit(trial.size)
+    network = CompiledNetwork(model, compiled.__call__, regular)
     began_compiling = time.monotonic()
-    failure = _tried(trial, network)
+    with network.trying():
+        failure = _tried(trial, network)
     seconds = round(time.monotonic() - began_compiling, 1)
     if not agree(failure is None):
         alerts = [] if failure is None else [_failed(failure, "warning" if mode == "on" else "info")]
@@ -124,12 +143,6 @@ def _tried(trial: Trial, network: nn.Module) -> Failure | None:
     except Failure as failure:
         return failure
     return None
-
-
-def _size_of(inputs: tuple[Any, ...], named: dict[str, Any]) -> int:
-    """Samples in a batch: the length of the first tensor among the inputs; 0 without one."""
-    found = (item for item in (*inputs, *named.values()) if isinstance(item, Tensor) and item.ndim)
-    return next((len(item) for item in found), 0)
 
 
 def _failed(failure: Failure, level: Literal["info", "warning"]) -> Alert:

@@ -1,6 +1,6 @@
 """What a run tries out before it trains."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from torch import nn
 
@@ -31,12 +31,18 @@ def settled_learning_rate(around: Surroundings, parameters: int) -> float:
     return float(saved or usual)
 
 
-def compile_where_it_pays(around: Surroundings, model: nn.Module, trial: Trial, passes: int) -> Compilation:
-    """``model`` for ``passes`` of a run, compiled as the request says."""
-    ranks = around.ranks
-    barrier = _barrier_to_compiling(around)
+def compile_where_it_pays(
+    around: Surroundings, model: nn.Module, trial: Trial, passes: int, regular: Callable[[], Collection[int]]
+) -> Compilation:
+    """``model`` for ``passes`` of a run, of ``regular`` sizes, compiled as the request says."""
     return compile_network(
-        model, _mode(around), trial, passes, barrier=barrier, agree=lambda own: not ranks.any(not own)
+        model,
+        _mode(around),
+        trial,
+        passes,
+        barrier=_barrier_to_compiling(around),
+        agree=lambda own: not around.ranks.any(not own),
+        regular=regular,
     )
 
 

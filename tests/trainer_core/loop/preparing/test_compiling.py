@@ -29,14 +29,34 @@ class Counting(nn.Module):
         return x
 
 
-def test_a_short_last_batch_is_called_as_it_is_and_a_size_that_comes_again_is_compiled():
-    plain, compiled = Counting(), []
-    network = CompiledNetwork(plain, lambda x: compiled.append(len(x)))
-    network.admit(8)
-    for size in (8, 8, 3, 8, 8, 3, 4, 4, 4, 8, 3, 4):
+def test_regular_sizes_are_compiled_whatever_was_called_before_and_a_short_last_batch_is_called_as_it_is():
+    plain, compiled, regular = Counting(), [], {4}
+    network = CompiledNetwork(plain, lambda x: compiled.append(len(x)), lambda: regular)
+    with network.trying():
+        network(torch.zeros(8, 2))
+    for size in (4, 8, 3, 3, 8, 2, 2):
         network(torch.zeros(size, 2))
-    assert compiled == [8, 8, 8, 8, 4, 4, 8, 4]
-    assert plain.calls == [3, 3, 4, 3]
+    regular.add(2)
+    network(torch.zeros(2, 2))
+    assert compiled == [8, 4, 8, 8, 2]
+    assert plain.calls == [3, 3, 2, 2]
+
+
+def test_each_regular_size_has_code_of_its_own(bench):
+    """Not one for any size, which the second would be compiled to, and which the first one's batches would find then."""
+    model, trial = parts(bench)
+    torch._dynamo.reset()
+    called = []
+
+    def noting(graph: torch.fx.GraphModule, inputs: list) -> object:
+        (x,) = (item for item in inputs if isinstance(item, torch.Tensor) and not isinstance(item, nn.Parameter))
+        return lambda *given: called.append(x.shape[0]) or graph(*given)
+
+    network = compile_network(model, "on", trial, 1000, backend=noting, regular=lambda: {16, 11}).network
+    called.clear()
+    for size in (11, 16, 11, 16):
+        network(torch.randn(size, 6))
+    assert called == [11, 16, 11, 16]
 
 
 def test_the_rule_of_auto():
