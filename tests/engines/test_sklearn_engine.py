@@ -1,5 +1,6 @@
 """The scikit-learn engine: which estimators learn by epochs, what their figures are, and how a run goes on."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,16 @@ def test_a_resumed_run_equals_one_that_was_never_interrupted(fit, model):
     ]
     inputs = np.eye(64, dtype=np.float32)
     np.testing.assert_array_equal(*(item.predict_proba(inputs) for item in estimators))
+
+
+def test_a_best_checkpoint_that_is_gone_is_said_and_the_best_is_looked_for_anew(fit):
+    best = {"monitor": "trainLoss", "mode": "max"}
+    first = fit(SGD, "digits.npz", trainingConfig={"epochs": 2}, checkpointConfig=best)
+    shutil.rmtree(first.last.with_name("epoch-0001"))
+    again = {**best, "resumeFrom": str(first.last)}
+    resumed = fit(SGD, "digits.npz", trainingConfig={"epochs": 3}, checkpointConfig=again)
+    assert resumed.alert("best_checkpoint_gone").evidence["path"].endswith("epoch-0001")
+    assert [row.is_best for row in resumed.of(EpochCompleted)] == [True]
 
 
 def test_only_the_newest_and_the_best_checkpoints_stay(fit):

@@ -243,6 +243,18 @@ def test_buffers_of_any_shape_go_with_an_average(bench, name):
     assert [row.train_loss for row in mean.of(EpochCompleted)] == [row.train_loss for row in plain.of(EpochCompleted)]
 
 
+def test_an_average_has_the_buffers_of_the_trained_model_whatever_their_shape(bench):
+    bench.write_model(
+        module(
+            "self.register_buffer('seen', torch.zeros(1))",
+            "self.seen = x.sum(dim=1) if self.training else self.seen; return self.fc(x)",
+        )
+    )
+    averaged = {"weightAveraging": {"decay": 0.5}, "epochs": 2}
+    plain, mean = bench.train("plain", trainingConfig={"epochs": 2}), bench.train("mean", trainingConfig=averaged)
+    assert np.array_equal(mean.weights()["seen"], plain.weights()["seen"])
+
+
 RANKS = HEAD + (
     "def build_model():\n    return nn.Linear(6, 2)\n\n\ndef loss(output, targets):\n"
     "    levels = (targets[:, None] > torch.arange(2)).float()\n"

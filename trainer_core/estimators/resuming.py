@@ -6,6 +6,7 @@ from schemas.checkpointing import CheckpointConfig
 from schemas.events import RunRestored
 from schemas.result import Place
 from trainer_core.channel import Channel
+from trainer_core.checkpoints.former_best import find_best, say_gone
 from trainer_core.checkpoints.resumption import load_resumed
 from trainer_core.estimators.checkpoint import EstimatorParts, load_parts
 from trainer_core.estimators.run import Run
@@ -21,6 +22,7 @@ def resume(config: CheckpointConfig, run: Run, channel: Channel) -> None:
     path, parts = load_resumed(config, lambda path: (path, load_parts(path)), channel)
     _check_same_model(path, parts, run, place)
     run.restore(path, parts)
+    take_up_best(run, channel)
     channel.emit(
         RunRestored(
             path=str(path),
@@ -31,6 +33,17 @@ def resume(config: CheckpointConfig, run: Run, channel: Channel) -> None:
             best_path=run.best_path,
         )
     )
+
+
+def take_up_best(run: Run, channel: Channel) -> None:
+    """The best checkpoint so far, wherever it lies by now. Where it is gone no epoch is the best."""
+    before = run.best_path
+    if before is None:
+        return
+    run.best_path = find_best(before, run.latest_path)
+    if run.best_path is None:
+        say_gone(channel, run.best.epoch, before)
+        run.best.forget()
 
 
 def _check_same_model(path: Path, parts: EstimatorParts, run: Run, place: Place) -> None:

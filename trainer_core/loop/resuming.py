@@ -1,11 +1,10 @@
 """How a run goes on from a checkpoint, and what it says when something has changed since."""
 
-from pathlib import Path
 from typing import Any
 
 from schemas.result import Place
 from trainer_core.channel import Channel
-from trainer_core.checkpoints.manifest import read_manifest
+from trainer_core.checkpoints.former_best import find_best, say_gone
 from trainer_core.checkpoints.resumption import load_resumed
 from trainer_core.checkpoints.snapshot import load_snapshot
 from trainer_core.failure import Failure
@@ -21,7 +20,7 @@ def resume(around: Surroundings, trainer: Trainer) -> None:
     config, channel = around.request.checkpoint_config, around.channel
     snapshot = around.ranks.from_first(lambda: load_resumed(config, load_snapshot, channel))
     trainer.saving.restore(snapshot)
-    find_best(around, trainer)
+    take_up_best(around, trainer)
     check_batches(trainer, snapshot.state)
     if not around.request.training_config.fast_dev_run:
         say_changes(trainer, snapshot.state, around.channel)
@@ -32,36 +31,15 @@ def resume(around: Surroundings, trainer: Trainer) -> None:
     around.channel.emit(standing.restored())
 
 
-def find_best(around: Surroundings, trainer: Trainer) -> None:
-    """Where the best checkpoint so far lies by now: where it was or, when the run's folder has been moved, beside the one that
-    the run goes on from. Where it is gone, or not for this run to read, no epoch is the best, and that is said. All ranks
-    take part."""
-    saving, best = trainer.saving, trainer.best
-    before = saving.best_path
+def take_up_best(around: Surroundings, trainer: Trainer) -> None:
+    """The best checkpoint so far, wherever it lies by now. Where it is gone no epoch is the best. All ranks take part."""
+    saving, before = trainer.saving, trainer.saving.best_path
     if before is None:
         return
-    saving.best_path = around.ranks.from_first(lambda: _readable(before, saving.latest_path))
+    saving.best_path = around.ranks.from_first(lambda: find_best(before, saving.latest_path))
     if saving.best_path is None:
-        around.channel.warn(
-            "best_checkpoint_gone",
-            f"The best checkpoint so far, that of epoch {best.epoch}, is not there any more, or not for this run to read: "
-            "the best epoch is one of those from here on.",
-            remedy="To keep it, resume from the folder of the run that it is in.",
-            path=before,
-        )
-        best.forget()
-
-
-def _readable(best_path: str, resumed: str | None) -> str | None:
-    """The place of the best checkpoint, where its manifest can be read."""
-    beside = [] if resumed is None else [Path(resumed).with_name(Path(best_path).name)]
-    for path in (Path(best_path), *beside):
-        try:
-            if read_manifest(path).is_best:
-                return str(path)
-        except (Failure, OSError):
-            continue
-    return None
+        say_gone(around.channel, trainer.best.epoch, before)
+        trainer.best.forget()
 
 
 def check_batches(trainer: Trainer, state: dict[str, Any]) -> None:

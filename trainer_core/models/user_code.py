@@ -43,8 +43,19 @@ class running:  # noqa: N801 - read as a statement: with running(path, ...)
         where = f"line {place.line} of {path.name}" if place.line else path.name
         detail = "".join(traceback.format_exception(error))
         message = f"{type(error).__name__} while {self._doing} ({where})."
-        next_move = "Mend the model file at the named line; the error's text is in untrusted."
+        next_move = _not_there(error) or "Mend the model file at the named line; the error's text is in untrusted."
         raise Failure(self._code, message, next_move=next_move, place=place, detail=detail) from error
+
+
+def _not_there(error: BaseException) -> str | None:
+    """What to do about a file that was looked for where the worker happens to run."""
+    name = getattr(error, "filename", None)
+    if not isinstance(error, FileNotFoundError) or not isinstance(name, str | Path) or Path(name).is_absolute():
+        return None
+    return (
+        f"{str(name)[:200]!r} was looked for in {Path.cwd()}, where the worker runs: name it from the model file, as in "
+        "Path(__file__).parent / name, or by a path from modelConfig.args."
+    )
 
 
 def guarded(function: Callable[..., Any], path: Path, doing: str) -> Callable[..., Any]:

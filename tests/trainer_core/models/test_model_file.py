@@ -73,6 +73,15 @@ def test_an_import_that_fails_names_file_and_line(load, tmp_path: Path, source, 
     assert line is None or error.place.line == line
 
 
+def test_a_file_that_is_looked_for_where_the_worker_runs_is_said(load, tmp_path: Path):
+    with pytest.raises(Failure) as caught:
+        load("open('config.json')\n")
+    assert f"'config.json' was looked for in {Path.cwd()}" in caught.value.error.next_move
+    with pytest.raises(Failure) as caught:
+        load(f"open({str(tmp_path / 'config.json')!r})\n")
+    assert "looked for" not in caught.value.error.next_move
+
+
 def test_a_missing_module_is_said_to_be_installed(load):
     with pytest.raises(Failure) as caught:
         load("import nowhere_to_be_found\n")
