@@ -1,5 +1,6 @@
 """Metrics by name: what each is for, under which name an epoch's row holds it, and which way is better."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -121,6 +122,15 @@ METRICS = (
     ),
 )
 
+# Of training alone, without the prefix: a row has these by the way, and no metric that is asked for.
+_OF_TRAINING: dict[str, tuple[Task, ...]] = {
+    "Loss": (*_BOTH, *_VALUES),
+    "Accuracy": _BOTH,
+    "R2": _VALUES,
+    "Mae": _VALUES,
+    "Rmse": _VALUES,
+}
+
 _BY_NAME = {entry.name: entry for entry in METRICS}
 _BY_FIGURE = {entry.figure: entry for entry in METRICS}
 
@@ -133,6 +143,23 @@ def metric_named(name: MetricName) -> MetricEntry:
 def metric_of(figure: str) -> MetricEntry | None:
     """The metric that an epoch's row holds as ``figure`` (``valAuroc``); None for losses and a model file's own figures."""
     return _BY_FIGURE.get(figure.removeprefix("val"))
+
+
+def tasks_of_figure(name: str) -> tuple[Task, ...]:
+    """The tasks in which an epoch's row holds ``name`` (``valAuroc``, ``trainLoss``), or can when it is asked for; none for
+    what only a model file's ``metrics`` can have."""
+    if name.startswith("train"):
+        return _OF_TRAINING.get(name.removeprefix("train"), ())
+    if name == "valLoss":
+        return _OF_TRAINING["Loss"]
+    entry = metric_of(name)
+    return entry.tasks if entry is not None else ()
+
+
+def figures_of(tasks: Collection[Task]) -> list[str]:
+    """What a run can watch that is of one of ``tasks``: losses, metrics of validation, figures of training."""
+    names = ["valLoss", *(entry.row_name for entry in METRICS), *(f"train{figure}" for figure in _OF_TRAINING)]
+    return [name for name in names if not set(tasks).isdisjoint(tasks_of_figure(name))]
 
 
 def usual_metrics(task: Task, class_count: int) -> list[MetricName]:

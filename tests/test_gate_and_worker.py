@@ -9,19 +9,23 @@ import torch
 from torch import nn
 
 from app.gate.choices import choice_errors
+from app.gate.metric_choices import figure_errors
 from schemas.arguments import Entry
-from schemas.losses import LOSSES
+from schemas.losses import LOSSES, Task
+from schemas.metrics import figures_of
 from schemas.optimizers import OPTIMIZERS
+from schemas.request import TrainingRequest
 from schemas.schedules import SCHEDULES
 from schemas.training import TrainingConfig
 from tests.wrong_values import values_around
+from trainer_core.epochs.chosen_metrics import choose_metrics
 from trainer_core.failure import Failure
 from trainer_core.loop.losses import build_loss
 from trainer_core.loop.optimizers import build_optimizer
 from trainer_core.loop.schedules import build_schedule
 
 CPU = torch.device("cpu")
-TASKS = ("classification", "binary", "regression")
+TASKS: tuple[Task, ...] = ("classification", "binary", "regression")
 KEYS = [
     ("optimizer", "optimizerArgs", OPTIMIZERS),
     ("scheduler", "schedulerArgs", SCHEDULES),
@@ -135,3 +139,27 @@ def _combinations() -> list[dict[str, Any]]:
 def test_of_combinations_gate_and_worker_think_alike(training: dict[str, Any]) -> None:
     task = training.get("task", "classification" if "loss" in training else None)
     assert worker_refuses(training, task) == gate_refuses(training)
+
+
+FIGURES = [*figures_of(TASKS), "valF2", "trainF1", "valSharpness", "trainSharpness"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("own", [True, False])
+def test_of_any_figure_to_watch_gate_and_worker_think_alike(task: Task, own: bool) -> None:
+    for figure in FIGURES:
+        document: dict[str, Any] = {
+            "modelPath": "model.py",
+            "dataConfig": {"trainPath": "data"},
+            "trainingConfig": {"task": task},
+            "checkpointConfig": {"monitor": figure},
+        }
+        refused = bool(list(figure_errors(document, "native", own)))
+        request = TrainingRequest.model_validate(document)
+        if not refused:
+            choose_metrics(request, task, 3, has_own=own)
+            continue
+        with pytest.raises(Failure) as caught:
+            choose_metrics(request, task, 3, has_own=own)
+        assert caught.value.error.fix is not None, figure
+        assert caught.value.error.fix[0].value in figures_of([task])

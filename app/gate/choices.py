@@ -10,7 +10,6 @@ from typing import TypeVar, get_args
 from app.gate.arguments import TRAINING, Document, Errors, argument_errors, value_errors
 from app.gate.finder_choices import finder_errors
 from app.gate.group_choices import group_errors
-from app.gate.metric_choices import misfit_errors
 from app.gate.node_choices import node_errors
 from app.gate.patches import Path, apply, has, look, remove, replace
 from app.gate.request_errors import MAX_ERRORS, named, said, wrong
@@ -43,7 +42,6 @@ def _combination_errors(document: Document) -> list[RequestError]:
         strategy_errors,
         node_errors,
         _features,
-        misfit_errors,
         group_errors,
         finder_errors,
     )

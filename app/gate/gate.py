@@ -12,9 +12,13 @@ from pydantic import ValidationError
 
 from app.exports import available
 from app.gate.choices import canonical_names, choice_errors, own_loss_errors
+from app.gate.data_choices import data_errors
 from app.gate.envelope import unwrap
 from app.gate.export_choices import export_errors
 from app.gate.isolation_choices import isolation_errors
+from app.gate.metric_choices import figure_errors, mode_errors, with_known_task
+from app.gate.model_choices import model_errors
+from app.gate.model_names import Names
 from app.gate.model_source import ModelSource
 from app.gate.no_effect import no_effect_warnings
 from app.gate.notify import notify_errors
@@ -118,14 +122,16 @@ class Gate:
         # One error for devices: with the schema's bound alone its fix would bring up the other.
         places = {error.pointer for error in devices}
         errors = [error for error in schema_errors(given) if error.pointer not in places]
-        errors += [*choice_errors(given), *devices, *isolation_errors(given, self._settings.isolation)]
+        engine, format = (paths.engine, paths.format) if paths else _as_said(given)
+        names = paths.source.names if paths and paths.source else None
+        errors += self._choices(given, engine, format, names)
+        errors += [*devices, *isolation_errors(given, self._settings.isolation)]
         errors += notify_errors(given, self._targets, look=depth == "paths")
         errors += [*([] if _gpus(self._settings) else gpu_errors(given)), *export_errors(given, available())]
         errors = [*errors, *(paths.errors if paths else [])]
-        if paths and paths.source and paths.source.has_loss and paths.engine == "native":
-            errors += own_loss_errors(given)
+        if paths and names:
+            errors += [*model_errors(given, names), *data_errors(given, paths.document, format)]
         placed = [*unwrapped.errors, *(_placed(error, unwrapped.base) for error in errors[:MAX_ERRORS])][:MAX_ERRORS]
-        engine, format = (paths.engine, paths.format) if paths else _as_said(given)
         tracked, level = self._settings.mlflow_uri is not None, self._settings.isolation
         idle = no_effect_warnings(given, engine, format, tracked=tracked, isolation=level)
         warnings = [_placed(warning, unwrapped.base) for warning in idle]
@@ -139,6 +145,19 @@ class Gate:
         return Examined(
             given, [], warnings, request=request, engine=engine, format=format, source=source, isolation=level
         )
+
+    def _choices(
+        self, given: dict[str, Any], engine: EngineName | None, format: DataFormat | None, names: Names | None
+    ) -> list[RequestError]:
+        """What is wrong with the choices in ``given``, by what is known of the data and of the model file (``names``)."""
+        known = with_known_task(given, format)
+        own_loss = names is None or not names.lacks("loss")
+        own_figures = names is None or not names.lacks("metrics")
+        errors = choice_errors(given if own_loss else known)
+        errors += [*figure_errors(known, engine, own_figures), *mode_errors(given, own_figures)]
+        if names and "loss" in names.made and engine == "native":
+            errors += own_loss_errors(given)
+        return errors
 
     def _device_errors(self, document: dict[str, Any]) -> list[RequestError]:
         """More devices than this service has would wait for ever."""

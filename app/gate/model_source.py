@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app.foreign_files import open_foreign
+from app.gate.model_names import Names, find_names
 from app.gate.spellings import closest
 from schemas.engines import ENGINES, EngineName
 
@@ -35,13 +36,17 @@ class SourceError(Exception):
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model file, parsed."""
+    """A model file, parsed. ``names`` are those that it binds at its top level."""
 
     content: bytes
     libraries: frozenset[str]
     engine: EngineName | None
-    builds_dataset: bool
-    has_loss: bool
+    names: Names
+
+    @property
+    def builds_dataset(self) -> bool:
+        """Whether it reads the data itself."""
+        return "build_dataset" in self.names.bound
 
 
 def read_source(path: Path) -> ModelSource:
@@ -58,7 +63,7 @@ def read_source(path: Path) -> ModelSource:
     said = _outline(content) if len(content) <= _PARSED_HERE_BYTES else _outline_apart(content)
     if "code" in said:
         raise SourceError(said["code"], said["message"], said["line"])
-    return ModelSource(content, frozenset(said["libraries"]), said["engine"], said["buildsDataset"], said["hasLoss"])
+    return ModelSource(content, frozenset(said["libraries"]), said["engine"], Names.from_json(said["names"]))
 
 
 def _outline(content: bytes) -> dict[str, Any]:
@@ -96,12 +101,10 @@ def _parse(content: bytes) -> ast.Module:
 
 def _outline_of_tree(tree: ast.Module) -> dict[str, Any]:
     bound = _imported_names(tree)
-    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     return {
         "libraries": sorted(set(bound.values())),
         "engine": _engine(tree, bound),
-        "buildsDataset": "build_dataset" in functions,
-        "hasLoss": "loss" in functions,
+        "names": find_names(tree).to_json(),
     }
 
 

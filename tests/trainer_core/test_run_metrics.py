@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from schemas.events import Alert, EarlyStopTriggered, EpochCompleted, RunResolved
-from schemas.metrics import METRICS, metric_named, usual_metrics
+from schemas.metrics import METRICS, figures_of, metric_named, usual_metrics
 from trainer_core.channel import Channel
 from trainer_core.engines import sklearn as sklearn_engine
 from trainer_core.failure import Failure
@@ -97,6 +97,25 @@ def test_a_monitor_of_another_task_is_refused_before_training(bench):
     with pytest.raises(Failure, match=r"^valR2 is a figure of regression") as caught:
         bench.train(checkpointConfig={"monitor": "valR2"})
     assert caught.value.error.place.pointer == "/checkpointConfig/monitor"
+
+
+@pytest.mark.parametrize("engine", ["native", "sklearn"])
+def test_a_figure_that_no_run_has_is_refused_before_training(bench, engine):
+    changes = {"checkpointConfig": {"monitor": "valF2"}}
+    with pytest.raises(Failure, match=r"^No run has valF2; there are: valLoss, ") as caught:
+        bench.train(**changes) if engine == "native" else fit(bench, FOREST, **changes)
+    assert caught.value.error.fix[0].value == "valF1"
+
+
+@pytest.mark.parametrize("engine", ["native", "sklearn"])
+def test_a_row_of_training_has_the_figures_that_may_be_watched(bench, engine):
+    changes = {"trainingConfig": {"epochs": 1}}
+    said = bench.train(**changes).said if engine == "native" else fit(bench, FOREST, **changes)
+    row = next(data for data in said if isinstance(data, EpochCompleted))
+    names = {name for name in figures_of(["classification"]) if name.startswith("train")}
+    assert names == {name for name in row.to_json() if name in ("trainLoss", "trainAccuracy")} | {
+        name for name in row.metrics if name.startswith("train")
+    }
 
 
 def test_a_model_files_own_figure_may_have_a_metrics_name(bench):

@@ -104,8 +104,8 @@ def _all_of(arrays: Mapping[str, NDArray], wanted: str | None, role: str) -> lis
     return [PatchOperation(op="add", path="/dataConfig/features", value=list(arrays))]
 
 
-def _unreadable(path: Path, error: Exception, next_move: str | None = None) -> Failure:
-    message = f"{path.name} cannot be read as {path.suffix.lstrip('.') or 'tensors'}: {type(error).__name__}."
+def _unreadable(path: Path, format: DataFormat, error: Exception, next_move: str) -> Failure:
+    message = f"{path.name} cannot be read as {format}: {type(error).__name__}."
     return Failure("data_unreadable", message, next_move=next_move, place=Place(path=str(path)), detail=str(error))
 
 
@@ -116,7 +116,7 @@ def read_npz(path: Path) -> dict[str, NDArray]:
             return {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
         next_move = "Save plain arrays: np.savez(path, x=..., y=...), none of them of type object."
-        raise _unreadable(path, error, next_move) from error
+        raise _unreadable(path, "npz", error, next_move) from error
 
 
 def read_pt(path: Path) -> dict[str, NDArray]:
@@ -127,7 +127,7 @@ def read_pt(path: Path) -> dict[str, NDArray]:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE_PT as error:
         next_move = "Save tensors alone: torch.save({'x': x, 'y': y}, path)."
-        raise _unreadable(path, error, next_move) from error
+        raise _unreadable(path, "pt", error, next_move) from error
     if isinstance(content, list | tuple) and len(content) == 2:
         content = {"x": content[0], "y": content[1]}
     if not isinstance(content, dict):
@@ -148,7 +148,7 @@ def read_safetensors(path: Path) -> dict[str, NDArray]:
         return dict(load_file(path))
     except (SafetensorError, OSError, KeyError) as error:
         next_move = "Save float32 or integer tensors with safetensors."
-        raise _unreadable(path, error, next_move) from error
+        raise _unreadable(path, "safetensors", error, next_move) from error
 
 
 READERS: dict[DataFormat, Callable[[Path], dict[str, NDArray]]] = {

@@ -1,9 +1,19 @@
 """Which metrics an evaluation computes, and how those are spoken of that it cannot."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from schemas.losses import Task
-from schemas.metrics import METRICS, MetricEntry, MetricName, metric_named, metric_of, usual_metrics
+from schemas.metrics import (
+    METRICS,
+    MetricEntry,
+    MetricName,
+    figures_of,
+    metric_named,
+    metric_of,
+    tasks_of_figure,
+    usual_metrics,
+)
 from schemas.problems import PatchOperation
 from schemas.request import TrainingRequest
 from schemas.result import Place
@@ -16,7 +26,8 @@ def choose_metrics(request: TrainingRequest, task: Task, class_count: int, *, ha
     """What a run of ``task`` is measured by: what is usual, what the request names, and what it watches.
 
     ``class_count`` is 0 where nobody knows it; ``has_own`` says that the model file has figures of its own, of any name.
-    Raises Failure ``input_invalid``, with a fix, for a metric of another task.
+    Raises Failure ``input_invalid``, with a fix, for a metric of another task and for a figure to watch that no run of
+    ``task`` has.
     """
     named = request.training_config.metrics
     fitting = [name for name in named if task in metric_named(name).tasks]
@@ -45,23 +56,37 @@ def _monitors(request: TrainingRequest) -> list[tuple[str, str]]:
         ("/checkpointConfig/monitor", request.checkpoint_config.monitor),
         ("/trainingConfig/earlyStopping/monitor", None if stopping is None else stopping.monitor),
     ]
-    return [(pointer, figure) for pointer, figure in places if figure is not None and figure.startswith("val")]
+    return [(pointer, figure) for pointer, figure in places if figure is not None]
 
 
 def _watched(pointer: str, figure: str, task: Task, has_own: bool) -> MetricName | None:
-    """The metric that is watched as ``figure``; None for a loss, and for what only the model file can compute."""
+    """The metric that is watched as ``figure``; None for what is there anyway, and for what only the model file can compute,
+    whose figures are of validation alone."""
     entry = metric_of(figure)
     if entry is not None and task in entry.tasks:
         return entry.name
-    if entry is None or has_own:
+    tasks = tasks_of_figure(figure)
+    if task in tasks or (has_own and figure.startswith("val")):
         return None
-    usual = [metric_named(name).row_name for name in usual_metrics(task, 0)]
+    what = (
+        f"{figure} is a figure of {' and '.join(tasks)}, and this task is {task}" if tasks else f"No run has {figure}"
+    )
+    names = figures_of([task])
     raise Failure(
         "input_invalid",
-        f"{figure} is a figure of {' and '.join(entry.tasks)}, and this task is {task}; there are: valLoss, {', '.join(usual)}.",
-        next_move="Watch a figure of this task, or set trainingConfig.task.",
+        f"{what}; there are: {', '.join(names)}.",
+        next_move="Watch a figure of this task, set trainingConfig.task, or let metrics(outputs, targets) of the model file "
+        "compute it.",
         place=Place(pointer=pointer),
-        fix=[PatchOperation(op="replace", path=pointer, value="valLoss")],
+        fix=[PatchOperation(op="replace", path=pointer, value=_near(figure, names))],
+    )
+
+
+def _near(figure: str, names: list[str]) -> str:
+    """The figure among ``names`` that is spelt nearly so, of the same split; else that split's loss."""
+    split = "train" if figure.startswith("train") else "val"
+    return next(
+        iter(get_close_matches(figure, [name for name in names if name.startswith(split)], n=1)), f"{split}Loss"
     )
 
 
