@@ -42,7 +42,7 @@ def find_idle(
     ``format`` are None where they are not; ``tracked`` is whether there is an MLflow store of the service, ``isolation``
     the level that holds in any case."""
     of_service = (*_of_store(request, tracked), *idle_isolation(request, isolation))
-    rules = (*_of_engine(engine), *_of_format(format), *_of_others(request, format), *of_service)
+    rules = (*_of_engine(engine), *_of_format(request, format), *_of_others(request, format), *of_service)
     found: dict[str, Idle] = {}
     for idle in rules:
         if holds(request, idle.pointer):
@@ -85,11 +85,14 @@ def _of_engine(engine: EngineName | None) -> Iterator[Idle]:
         yield Idle(pointer, entry.needless.get(pointer, f"the {engine} engine does not look at it{more}"))
 
 
-def _of_format(format: DataFormat | None) -> Iterator[Idle]:
+def _of_format(request: Request, format: DataFormat | None) -> Iterator[Idle]:
     if format is None:
         return
     for pointer in FORMATS[format].unread:
         memory = pointer.endswith("/numWorkers")
+        if memory and _look(request, pointer) == 0:
+            # What a resolved request says, and what holds.
+            continue
         yield Idle(
             pointer, f"data of format {format} are {'held in memory' if memory else 'read without a look at it'}"
         )

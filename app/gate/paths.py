@@ -218,6 +218,9 @@ class Paths:
     ) -> DataFormat | None:
         train = DATA[0]
         text, given = resolved.get(train), look(document, ("dataConfig", "format"))
+        near = next((error.suggestion for error in errors if error.pointer == pointer(train) and error.fix), None)
+        # Judged as they will be once the path is mended: what a fix would bring up is said at once.
+        text = str(self._workspace / near) if near else text
         if given is not None:
             return next((name for name in FORMATS if name == given), None)
         # With a model file that could not be read nobody knows whether it reads the data itself.

@@ -46,6 +46,8 @@ IN_VAIN: list[tuple[dict[str, Any], tuple[Any, ...], list[str]]] = [
 IN_EFFECT: list[tuple[dict[str, Any], tuple[Any, ...]]] = [
     (TABLE, ("dataConfig", "valSplit", 0.2)),
     (TABLE, ("dataConfig", "preprocessing", {"standardize": False})),
+    # What a resolved request says of data in memory.
+    (TABLE, ("dataConfig", "numWorkers", 0)),
     (ARRAYS, ("dataConfig", "target", "y")),
     # Only the worker learns whether build_dataset has validation data.
     (OWN_DATA, ("dataConfig", "valSplit", 0.2)),
