@@ -12,21 +12,15 @@ from schemas.problems import RequestError
 _TRAIN: Path = ("dataConfig", "trainPath")
 _VALIDATION: Path = ("dataConfig", "valPath")
 _FORMAT: Path = ("dataConfig", "format")
-_FEATURES: Path = ("dataConfig", "features")
-_ARRAYS = ("npz", "pt", "safetensors")
 
 
 def data_errors(
     document: dict[str, Any], absolute: dict[str, Any], format: DataFormat | None
 ) -> Iterator[RequestError]:
-    """Training and validation data that cannot both be of ``format``, and several columns where there are none.
-    ``absolute`` is ``document`` with its paths resolved."""
+    """Training and validation data that cannot both be of ``format``. ``absolute`` is ``document`` with its paths resolved."""
     train, validation = look(absolute, _TRAIN), look(absolute, _VALIDATION)
-    if (
-        format in (None, "modelFile")
-        or not isinstance(train, str)
-        or not (os.path.isfile(train) or os.path.isdir(train))
-    ):
+    there = isinstance(train, str) and (os.path.isfile(train) or os.path.isdir(train))
+    if format is None or format == "modelFile" or not there:
         return
     if has(document, _FORMAT) and _is_other(train, format):
         what, wants = _nouns(train, format)
@@ -41,17 +35,11 @@ def data_errors(
         if other not in (None, format):
             message = f"{named(_VALIDATION)} {said(look(document, _VALIDATION))} is {other} by its name, and the training data are {format}; both are read alike."
             yield wrong(_VALIDATION, "conflict", message, got=look(document, _VALIDATION), expected=f"{format} data")
-    features = look(document, _FEATURES)
-    if format in _ARRAYS and isinstance(features, list) and len(features) > 1:
-        message = f"{named(_FEATURES)} names {len(features)} columns, and {format} data have one array of inputs; name that one, or none."
-        yield wrong(_FEATURES, "conflict", message, got=features, expected="a list of 1 item", fix=[remove(_FEATURES)])
 
 
 def _is_other(path: Any, format: DataFormat) -> bool:
     """Whether there is a folder at ``path`` where ``format`` wants a file, or a file where it wants a folder."""
-    if not isinstance(path, str):
-        return False
-    return os.path.isfile(path) if format == "imageFolder" else os.path.isdir(path)
+    return isinstance(path, str) and (os.path.isfile(path) if format == "imageFolder" else os.path.isdir(path))
 
 
 def _nouns(path: str, format: DataFormat) -> tuple[str, str]:

@@ -113,12 +113,6 @@ DATA: list[tuple[dict[str, Any], tuple[Any, ...], str, tuple[Any, ...] | None]] 
     (TABLE, ("dataConfig", "valPath", "data/val"), "/dataConfig/valPath", None),
     (TABLE, ("dataConfig", "valPath", "data/arrays.npz"), "/dataConfig/valPath", None),
     (REQUEST, ("dataConfig", "valPath", "data/table.csv"), "/dataConfig/valPath", None),
-    (
-        changed("dataConfig", {"trainPath": "data/arrays.npz"}),
-        ("dataConfig", "features", ["x", "z"]),
-        "/dataConfig/features",
-        ("dataConfig", "features", None),
-    ),
 ]
 
 
