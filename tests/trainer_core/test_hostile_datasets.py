@@ -233,3 +233,24 @@ def test_a_mark_of_what_does_not_count_is_seen(bench, mark):
     assert f"set trainingConfig.lossArgs.ignore_index to {mark}" in caught.value.error.next_move
     mended = bench.train("mended", dataConfig=data, trainingConfig={"epochs": 1, "lossArgs": {"ignore_index": mark}})
     assert mended.ending.state == "succeeded"
+
+
+def test_classes_that_begin_with_1_and_channels_that_stand_last_are_told(bench):
+    """And not answered by a layer of another width, which would be trained with a class that does not occur."""
+    bench.write_model(
+        "from torch import nn\n\n\ndef build_model(num_classes=3):\n    return nn.Linear(6, num_classes)\n"
+    )
+    arrays = dict(np.load(bench.folder / "train.npz"))
+    np.savez(bench.folder / "from-1.npz", x=arrays["x"], y=arrays["y"] + 1)
+    with pytest.raises(Failure, match="3 scores per sample, but the data have 4 classes") as caught:
+        bench.train(dataConfig={"trainPath": str(bench.folder / "from-1.npz"), "valPath": None})
+    assert "begin with 1" in caught.value.error.next_move
+    assert caught.value.error.fix is None
+    bench.write_model(
+        "from torch import nn\n\n\ndef build_model(in_channels=3):\n    return nn.Conv2d(in_channels, 3, 3)\n"
+    )
+    np.savez(bench.folder / "images.npz", x=np.zeros((70, 8, 8, 3), np.float32), y=arrays["y"])
+    with pytest.raises(Failure, match="RuntimeError while running the model") as caught:
+        bench.train(dataConfig={"trainPath": str(bench.folder / "images.npz"), "valPath": None})
+    assert "The channels stand last" in caught.value.error.next_move
+    assert caught.value.error.fix is None

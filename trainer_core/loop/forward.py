@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from schemas.result import Place
 from trainer_core.failure import Failure
 from trainer_core.loop.alignment import count_scores
 from trainer_core.loop.losses import Loss
+from trainer_core.loop.odd_data import channels_last, lowest_class, odd_mark
 from trainer_core.loop.precision import Precision
 from trainer_core.loop.preparing.determinism import without_deterministic_form
 from trainer_core.loop.ranks import is_lost_peer
@@ -138,9 +138,12 @@ class Forward:
         scores = None if self._loss.is_own else count_scores(output, targets)
         if scores is None or scores >= classes:
             return
-        mark = _mark(all_targets, scores)
-        fix = None if mark is not None else self._fix(OUTPUT_ARGUMENTS, classes)
+        mark, lowest = odd_mark(all_targets, scores), lowest_class(all_targets)
+        shifted = lowest > 0 and classes - lowest == scores
+        fix = None if mark is not None or shifted else self._fix(OUTPUT_ARGUMENTS, classes)
         otherwise = f"Let the model give {classes} scores per sample."
+        if shifted:
+            otherwise = f"Number the classes from 0: here they begin with {lowest}."
         if mark is not None:
             otherwise = f"Where {mark} marks what does not count, set trainingConfig.lossArgs.ignore_index to {mark}. {otherwise}"
         raise Failure(
@@ -165,11 +168,13 @@ class Forward:
             return _one_sample(got, failure)
         otherwise = "Mend the model at the named line; the error's text is in untrusted."
         fix = None
-        if isinstance(cause, RuntimeError) and _OF_TYPES.search(str(cause)):
+        if isinstance(cause, RuntimeError) and self._precision.name == "fp32" and _OF_TYPES.search(str(cause)):
             otherwise = (
                 f"The inputs are {types(inputs)}: convert them at the named line (x.to(self.layer.weight.dtype)), or save "
                 + ("the data as floating-point numbers." if "int" in types(inputs) else "the model in that type.")
             )
+        elif isinstance(cause, RuntimeError) and channels_last(inputs):
+            otherwise = "The channels stand last: save the images as (N, C, H, W), or permute(0, 3, 1, 2) them at the named line."
         elif isinstance(cause, RuntimeError):
             fix = self._input_fix(inputs)
         return Failure(
@@ -197,14 +202,6 @@ class Forward:
             return None
         changed = self._config.model_copy(update={"args": {**given, name: value}})
         return [PatchOperation(op="add", path="/modelConfig", value=changed.given())]
-
-
-def _mark(targets: NDArray | None, scores: int) -> int | None:
-    """The one number among the targets of sequences or masks that has no score, far from those that have: 255 in many a mask."""
-    if targets is None or targets.ndim < 2:
-        return None
-    beyond = np.unique(targets[targets >= scores])
-    return int(beyond[0]) if len(beyond) == 1 and beyond[0] > scores else None
 
 
 def _cause_elsewhere(failure: Failure) -> BaseException | None:

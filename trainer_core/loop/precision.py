@@ -1,6 +1,7 @@
 """The number format of forward and backward pass: fp32, bf16, or fp16 with a gradient scaler."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -67,6 +68,19 @@ class Precision:
         """Go on from ``state``."""
 
 
+@contextmanager
+def _host_autocast(dtype: torch.dtype) -> Iterator[None]:
+    """Autocast on a CPU, with the plain form of torch's own attention: its fast one, of evaluation with padded sequences, asks
+    whether a GPU's autocast is on, and fails on weights and activations of two types."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.autocast("cpu", dtype=dtype):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
 class BrainFloat(Precision):
     """bfloat16 autocast: float32's range, so no scaler."""
 
@@ -79,6 +93,8 @@ class BrainFloat(Precision):
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Autocast to this format."""
+        if self._device_type == "cpu":
+            return _host_autocast(self.dtype)
         return torch.autocast(self._device_type, dtype=self.dtype)
 
 

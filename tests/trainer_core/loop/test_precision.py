@@ -55,6 +55,20 @@ def test_each_format_trains_a_convolution_on_a_cpu(name: str) -> None:
     assert (precision.name, precision.reason, precision.scaled) == (name, "asked for", name == "fp16")
 
 
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_padded_sequences_are_evaluated_in_each_format_on_a_cpu(name: str) -> None:
+    torch.manual_seed(0)
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2).eval()
+    inputs, padding = torch.randn(3, 5, 8), torch.arange(5) >= torch.tensor([[5], [3], [2]])
+    with torch.no_grad():
+        wanted = model(inputs, src_key_padding_mask=padding)
+        with build(precision=name).autocast():
+            output = model(inputs, src_key_padding_mask=padding)
+    assert torch.allclose(output.float()[~padding], wanted[~padding], atol=0.1)
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
 def test_null_form_is_fp32() -> None:
     precision = build()
     assert (precision.name, precision.reason) == ("fp32", "mixedPrecision is off")
