@@ -11,6 +11,7 @@ from schemas.events import Alert, CheckpointSaved, EpochCompleted, RecoveryMade,
 from trainer_core.channel import Channel
 from trainer_core.engines.native import train
 from trainer_core.failure import Failure
+from trainer_core.loop.recovery.restart import Restart, restarting
 from trainer_core.stop import Stop
 
 # More than ``limit`` samples at once do not fit, and of two ranks not more than ``later`` after the first epoch; ``flagged``
@@ -207,15 +208,18 @@ def test_it_may_be_forbidden(limited):
 
 
 def test_two_ranks_start_again_together(limited):
-    """In the first epoch from the beginning, in the second from their newest checkpoint, each time with less at once: curve and
-    model are those of a run that had begun so."""
-    whole = limited.train("small", **SMALLER)
-    arguments = {"limit": 4, "later": 2, "flagged": True}
-    assignment = limited.assignment("two", ("cpu", "cpu"), **WINDOW, modelConfig={"args": arguments})
+    """From their newest checkpoint, with less at once: curve and model are those of a run that had begun so."""
+    # By this seed the sample that stands out is in a full batch of the second epoch.
+    small, window = (
+        {**changes, "trainingConfig": {**changes["trainingConfig"], "seed": 4}} for changes in (SMALLER, WINDOW)
+    )
+    whole = limited.train("small", **small)
+    arguments = {"later": 4, "flagged": True}
+    assignment = limited.assignment("two", ("cpu", "cpu"), **window, modelConfig={"args": arguments})
     channel = Channel()
     assert train(assignment, channel, Stop()).state == "succeeded"
     made = [(data.before, data.after) for data in channel.said if isinstance(data, RecoveryMade)]
-    assert made == [({"microBatch": 8}, {"microBatch": 4}), ({"microBatch": 4}, {"microBatch": 2})]
+    assert made == [({"microBatch": 8}, {"microBatch": 4})]
     lines = (Path(assignment.attempt_folder) / "events.jsonl").read_text().splitlines()
     events = [(line["type"], line["data"]) for line in map(json.loads, lines)]
     saved = [data["path"] for kind, data in events if kind == CheckpointSaved.event_type]
@@ -231,3 +235,34 @@ def test_two_ranks_start_again_together(limited):
     for row, wanted in zip(curve, whole.of(EpochCompleted), strict=True):
         for name in ("trainLoss", "valLoss", "trainAccuracy", "valAccuracy", "learningRate"):
             assert row[name] == pytest.approx(wanted.to_json()[name], abs=1e-6), name
+
+
+def test_ranks_that_start_again_before_anything_was_saved_begin_anew(limited):
+    """With what they have found out, and without the curve that was said; from a checkpoint once there is one."""
+    assignment, channel = limited.assignment(), Channel()
+    starts = []
+
+    def start(given, limits):
+        starts.append((given.request.checkpoint_config.resume_from, limits.micro_batch))
+        if len(starts) == 3:
+            return "trained"
+        if len(starts) == 2:
+            limited.train()
+        size = 16 // 2 ** len(starts)
+        raise Restart(
+            RecoveryMade(
+                cause="out_of_memory",
+                action="micro_batch_halved",
+                epoch=1,
+                step=1,
+                before={"microBatch": 2 * size},
+                after={"microBatch": size},
+                reason="Memory ran out.",
+                equivalent=True,
+            )
+        )
+
+    assert restarting(assignment, channel, start) == "trained"
+    assert starts == [(None, None), (None, 8), (assignment.run_folder, 4)]
+    kinds = [(type(data), getattr(data, "history", None)) for data in channel.said]
+    assert kinds == [(RecoveryMade, None), (RunRestored, []), (RecoveryMade, None)]
