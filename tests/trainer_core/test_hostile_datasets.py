@@ -126,6 +126,53 @@ def test_packed_sequences_are_one_input(bench):
     assert run.of(EpochCompleted)[-1].val_accuracy == 1.0
 
 
+JOINED = """
+import torch
+from torch import nn
+
+
+class Graphs(torch.utils.data.Dataset):
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        nodes = 2 + index % 3
+        classes = torch.arange(nodes) % 3
+        return nn.functional.one_hot(classes, 6).float(), classes
+
+
+def build_dataset(path, split):
+    return Graphs()
+
+
+def collate(items):
+    nodes, classes = zip(*items)
+    return {"nodes": torch.cat(nodes), INPUTS}, torch.cat(classes)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+
+    def forward(self, nodes, sizes=None):
+        return self.layer(nodes)
+"""
+
+
+@pytest.mark.parametrize("inputs", ["", '"sizes": torch.tensor([len(each) for each in nodes])'], ids=["nodes", "sizes"])
+def test_samples_that_are_joined_are_one_pass_however_many_targets_they_have(bench, inputs):
+    bench.write_model(JOINED.replace("INPUTS", inputs))
+    settings = {"epochs": 1, "optimizer": "SGD", "scheduler": "none", "learningRate": 1e-12}
+    run = bench.train(dataConfig={"batchSize": 16}, trainingConfig=settings)
+    (row,) = run.of(EpochCompleted)
+    assert row.step == 3
+    assert row.train_loss == pytest.approx(row.val_loss, rel=1e-6), "each target counts once"
+    with pytest.raises(Failure, match=r"cannot be cut into micro-batches: \d+ targets of 32 samples") as caught:
+        bench.train("cut", dataConfig={"batchSize": 16}, trainingConfig={**settings, "gradientAccumulation": 2})
+    assert caught.value.error.code == "data_invalid"
+
+
 def test_packed_sequences_are_not_cut(bench):
     bench.write_model(PACKED)
     with pytest.raises(Failure, match="A batch cannot be cut into micro-batches"):

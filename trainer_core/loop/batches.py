@@ -57,7 +57,8 @@ class MicroBatch(NamedTuple):
 class OptimizerBatch(NamedTuple):
     """One rank's share of what one optimizer step learns from. ``samples`` is the number over all ranks, and
     ``largest_share`` that of the rank with the most, which takes ``largest_share / size`` passes: so does every other, for
-    ranks may wait for each other in each pass."""
+    ranks may wait for each other in each pass. 0: there are as many samples as targets. There may be more targets than
+    samples, as where a model file's collate joins graphs; such a share is never cut."""
 
     samples: int
     inputs: Any
@@ -68,7 +69,7 @@ class OptimizerBatch(NamedTuple):
     def micro_batches(self, size: int, device: torch.device) -> Iterator[MicroBatch]:
         """The share in slices of at most ``size`` samples along the first axis, on ``device``."""
         total = count_samples(self.targets)
-        most = max(total, self.largest_share)
+        most = self.largest_share or total
         if most <= size:
             yield MicroBatch(_moved(self.inputs, device), _moved(self.targets, device), last=True, counted=self.counted)
             return
@@ -85,10 +86,12 @@ class OptimizerBatch(NamedTuple):
         """Raise ``data_invalid`` where the samples do not stand along the first axis of every tensor: slices would mix them."""
         tensors = [leaf for leaf in leaves((self.inputs, self.targets)) if isinstance(leaf, Tensor)]
         lengths = [len(tensor) if tensor.ndim else 0 for tensor in tensors]
-        if any(length != total for length in lengths):
+        joined = 0 < self.largest_share < total
+        if joined or any(length != total for length in lengths):
+            samples = f" of {self.largest_share} samples" if joined else ""
             raise Failure(
                 "data_invalid",
-                f"A batch cannot be cut into micro-batches: {total} targets, and tensors of {sorted(set(lengths))} rows.",
+                f"A batch cannot be cut into micro-batches: {total} targets{samples}, and tensors of {sorted(set(lengths))} rows.",
                 next_move="Let collate put samples along the first axis of every tensor, or set gradientAccumulation to 1.",
                 place=Place(pointer="/trainingConfig/gradientAccumulation"),
             )
