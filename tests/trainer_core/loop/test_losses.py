@@ -171,6 +171,15 @@ def test_the_model_files_own_loss_may_be_a_mean_or_a_pair() -> None:
     assert nested(output, {"boxes": (targets, targets)})[1] == 6
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_an_own_mean_in_half_precision_is_summed_in_float32(dtype: torch.dtype) -> None:
+    """40,000 times the mean: half precision has no room for it, or no digits."""
+    own = build("regression", lambda output, targets: (output * 0 + 3.001).mean().to(dtype))
+    total, count = own(torch.zeros(40_000), torch.zeros(40_000))
+    assert total.dtype == torch.float32
+    assert (total / count).item() == pytest.approx(float(torch.tensor(3.001).to(dtype)), rel=1e-6)
+
+
 @pytest.mark.parametrize("returned", [torch.zeros(3), 1.0, None])
 def test_an_own_loss_that_is_no_scalar_is_refused(returned: object) -> None:
     with pytest.raises(Failure, match="The model file's loss returned") as caught:

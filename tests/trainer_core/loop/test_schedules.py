@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch.optim import lr_scheduler as torch_schedules
 
+from schemas.checkpointing import CheckpointConfig
 from schemas.schedules import LARGEST_RATE, SCHEDULES
 from schemas.training import TrainingConfig
+from trainer_core.epochs.best import build_best
 from trainer_core.failure import Failure
-from trainer_core.loop.schedules import Schedule, build_schedule
+from trainer_core.loop.schedules import Schedule, build_schedule, watched_figure
 
 RATE = 0.3
 EPOCHS, STEPS = 12, 17
@@ -187,6 +189,24 @@ def test_a_constant_negative_figure_is_no_improvement() -> None:
     schedule.observe(-1.0)
     schedule.observe(-1.0)
     assert schedule.learning_rate(0, 2) == pytest.approx(RATE / 10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "monitor", "validates", "expected"),
+    [
+        ({}, None, True, "valLoss"),
+        ({}, None, False, "trainLoss"),
+        ({"mode": "max"}, "valF1", True, "valF1"),
+        ({}, "valF1", True, "valLoss"),
+        ({}, "trainAccuracy", False, "trainLoss"),
+    ],
+)
+def test_plateau_watches_the_best_epochs_figure_where_both_mean_the_same_way(
+    arguments: dict[str, object], monitor: str | None, validates: bool, expected: str
+) -> None:
+    training = TrainingConfig.model_validate({"scheduler": "plateau", "schedulerArgs": arguments})
+    best = build_best(CheckpointConfig(monitor=monitor), training, validates)
+    assert watched_figure(training, best, validates) == expected
 
 
 def test_plateau_goes_on_from_its_state() -> None:

@@ -212,6 +212,15 @@ def test_too_many_scores_are_counted_in_bins_and_it_is_said(task: Task, world: i
     assert ranks[0].compute("val") == ranks[-1].compute("val")
 
 
+def test_scores_beyond_the_bins_are_in_the_outermost() -> None:
+    """And in none of another class: what a sure model ranks perfectly stays so."""
+    targets = torch.arange(3).repeat(4 * BINS)
+    outputs = 100.0 * torch.nn.functional.one_hot(targets, 3)
+    figures = feed(ScoreFigures(ClassFigures(CPU, -100), CPU, ("roc_auc",), 6 * BINS), outputs, targets)
+    assert figures.compute("val")["valAuroc"] == 1.0
+    assert "bins" in figures.omitted
+
+
 def test_bins_that_are_too_many_themselves_leave_the_areas_out() -> None:
     outputs, targets, _ = drawn("classification", 50, ties=False)
     figures = feed(ScoreFigures(ClassFigures(CPU, -100), CPU, ("roc_auc",), 10), outputs, targets)

@@ -75,6 +75,13 @@ def test_a_negative_loss_has_spikes_too():
     assert steps(LossSpike(), [*below, 1.0, *below]) == [101]
 
 
+def test_a_loss_that_goes_through_zero_has_spikes_too():
+    """It has no logarithm, and no ratio to an average that is next to nothing."""
+    around = noise()
+    assert min(around[:32]) < 0 < max(around[:32])
+    assert steps(LossSpike(), [*around, 5.0, *around]) == [101]
+
+
 def test_an_epochs_short_last_batch_is_passed_over():
     monitor = LossSpike()
     losses = [*(1 + each for each in noise()), 9.0, 9.0]
