@@ -99,8 +99,10 @@ def describe(schema: Schema) -> str:
 
 
 def _bounds(schema: Schema) -> str:
-    low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
-    high, below = schema.get("maximum"), schema.get("exclusiveMaximum")
+    low, above, high, below = (
+        int(bound) if isinstance(bound := schema.get(key), float) and bound.is_integer() else bound
+        for key in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
+    )
     words = [f"of {low} or more"] if low is not None else []
     words += [f"greater than {above}"] if above is not None else []
     words += [f"at most {high}"] if high is not None else []

@@ -2,19 +2,18 @@
 
 import logging
 import secrets
-from typing import Any, cast
+from typing import cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from app.gate.patches import pointer
-from app.gate.request_errors import said, shown
 from app.http.addresses import methods_at, nearest
+from app.http.parameters import wrong_parameter
 from app.problems import PROBLEMS, Refusal
 from app.store.interface import StoreBroken, StoreUnavailable
-from schemas.problems import NextAction, RequestError
+from schemas.problems import NextAction
 
 _log = logging.getLogger(__name__)
 
@@ -60,23 +59,11 @@ def _no_such_page(request: Request) -> Refusal:
     return Refusal("not_found", detail, next_action=NextAction(operation="get_skill"))
 
 
-async def _wrong_parameters(_request: Request, error: Exception) -> JSONResponse:
-    errors = [_wrong_parameter(flaw) for flaw in cast(RequestValidationError, error).errors()]
+async def _wrong_parameters(request: Request, error: Exception) -> JSONResponse:
+    template, method = getattr(request.scope.get("route"), "path_format", ""), request.method.lower()
+    operation = request.app.openapi()["paths"].get(template, {}).get(method, {})
+    errors = [wrong_parameter(flaw, operation) for flaw in cast(RequestValidationError, error).errors()]
     return Refusal("parameter_invalid", " ".join(found.message for found in errors), errors=errors).response()
-
-
-def _wrong_parameter(flaw: dict[str, Any]) -> RequestError:
-    """What is wrong with one, as ``flaw`` says it in pydantic's words."""
-    name = next((part for part in reversed(flaw["loc"]) if isinstance(part, str)), "the body")
-    if flaw["type"] == "missing":
-        message = f"{name} is missing."
-    else:
-        wanted = flaw["msg"].replace("Input should be", "expected").replace("expected less", "expected a value less")
-        wanted = wanted.replace("expected greater", "expected a value greater")
-        message = f"{name} is {said(flaw.get('input'))}; {wanted}."
-    return RequestError(
-        pointer=pointer(flaw["loc"]), code="parameter_invalid", message=message, got=shown(flaw.get("input"))
-    )
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -33,6 +33,8 @@ _SAY_SECONDS = 2.0
 _RESERVE_BYTES = 1 << 20
 # Without a word of its own for so long an export hangs; limits.maxSilentSeconds says otherwise.
 _SILENT_SECONDS = 1800.0
+# Until its first word it loads torch, which is none of the request's time; at least so long.
+_START_SECONDS = 120.0
 
 
 class Exporting:
@@ -70,7 +72,8 @@ class WantedExporting(Exporting):
                 self._work(work, samples)
                 work = work.model_copy(update={"formats": self._left(work)})
         except Exception as error:
-            # At the border of a process: neither the user's data set, nor the disk, nor what comes out of the pipe is worth the run.
+            # A border to code of the user, whose data set gives the samples and may raise anything; and neither the disk nor what
+            # comes out of the pipe is worth the run either.
             self._give_up(self._left(work), _failure(error), work)
         return [_artifact(export) for export in self._said.values() if export.status == "exported"]
 
@@ -130,7 +133,7 @@ class WantedExporting(Exporting):
             if reason in ("cancelled", "timeout"):
                 why = "was cancelled" if reason == "cancelled" else "reached limits.maxSeconds"
                 return Failure("cancelled", f"The job {why} while it exported; the training was over by then.")
-        if watch.silent > self._silent:
+        if watch.silent > (self._silent if watch.has_heard else max(self._silent, _START_SECONDS)):
             message = f"The export said nothing for {watch.silent:.0f} s and was ended."
             return Failure("hung", message, next_move="Raise limits.maxSilentSeconds, or look at what the model does.")
         return None
@@ -175,6 +178,7 @@ class _Watch:
         self._format, self._stage = first, "preparing"
         self._began = self._heard = time.monotonic()
         self._next = 0.0
+        self.has_heard = False
 
     @property
     def silent(self) -> float:
@@ -183,7 +187,7 @@ class _Watch:
 
     def hear(self, word: Word) -> None:
         """A word of the process."""
-        self._heard = time.monotonic()
+        self._heard, self.has_heard = time.monotonic(), True
         if word.format != self._format:
             self._format, self._began = word.format, self._heard
         if word.stage not in (None, self._stage):

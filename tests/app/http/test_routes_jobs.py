@@ -4,13 +4,15 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import get_args
 
 import httpx
 import pytest
 
 from app.gate.patches import apply
+from app.http.parameters import wrong_parameter
 from app.supervision.payload import check
-from schemas.job import JobPage, JobView
+from schemas.job import JobPage, JobState, JobView
 from tests.app.listening import FAILS, SKILL, WHOLE, Listening, check_problem, client_of, listening
 from tests.app.workspace import changed
 
@@ -104,18 +106,46 @@ def test_waiting_for_an_epoch_and_for_a_state_counts_from_what_the_client_has_se
     assert service.until(job_id, "state", after=first["lastSeq"])["state"] in ("finalizing", "succeeded")
 
 
-@pytest.mark.parametrize("query", ["wait=61", "wait=-1", "wait=nan", "wait=x", "until=never", "after=-2"])
-def test_a_wrong_parameter_is_a_problem_that_names_it_and_says_its_value(service: Listening, query: str):
+# (query of a job, what is expected of the value)
+WRONG = [
+    ("wait=61", "a number of 0 or more and at most 60"),
+    ("wait=-1", "a number of 0 or more and at most 60"),
+    ("wait=nan", "a number of 0 or more and at most 60"),
+    ("wait=x", "a number of 0 or more and at most 60"),
+    ("until=never", "one of terminal, state, epoch"),
+    ("after=-2", "a whole number of -1 or more and at most 9223372036854775807"),
+    ("after=1.5", "a whole number of -1 or more and at most 9223372036854775807"),
+]
+
+
+@pytest.mark.parametrize(("query", "expected"), WRONG)
+def test_a_wrong_parameter_is_a_problem_that_says_its_value_and_what_is_expected(
+    service: Listening, query: str, expected: str
+):
     problem = check_problem(service.client.get(f"/v1/jobs/job_x?{query}"), 422, "parameter_invalid")
     name, _, value = query.partition("=")
-    assert problem["errors"][0]["pointer"] == f"/query/{name}"
-    assert problem["detail"].startswith(f'{name} is "{value}"; expected ')
+    (error,) = problem["errors"]
+    assert (error["pointer"], error["expected"]) == (f"/query/{name}", expected)
+    assert problem["detail"] == f'{name} is "{value}"; expected {expected}.'
 
 
-def test_a_wrong_item_of_a_parameter_goes_by_its_name(service: Listening):
-    problem = check_problem(service.client.get("/v1/jobs?state=queued&state=done"), 422, "parameter_invalid")
-    assert problem["detail"].startswith("state is \"done\"; expected 'queued', ")
-    assert problem["errors"][0]["pointer"] == "/query/state/1"
+def test_a_wrong_item_of_a_parameter_goes_by_its_name_and_names_what_there_is(service: Listening):
+    problem = check_problem(service.client.get("/v1/jobs?state=queued&state=suceeded"), 422, "parameter_invalid")
+    assert problem["detail"].startswith('state is "suceeded"; expected one of queued, ')
+    (error,) = problem["errors"]
+    assert (error["pointer"], error["suggestion"]) == ("/query/state/1", "succeeded")
+    assert error["allowed"] == list(get_args(JobState))
+
+
+def test_every_parameter_has_words_of_its_own(service: Listening):
+    """None is described as just any value."""
+    paths = service.client.get("/openapi.json").json()["paths"]
+    for path, methods in paths.items():
+        for operation in methods.values():
+            for parameter in operation.get("parameters", []):
+                flaw = {"loc": (parameter["in"], parameter["name"]), "type": "x", "input": "y"}
+                error = wrong_parameter(flaw, operation)
+                assert error.expected not in ("any value", "another value"), (path, parameter["name"])
 
 
 def test_an_unknown_job_is_a_404_that_says_where_jobs_are_listed(service: Listening):
