@@ -165,6 +165,16 @@ def test_other_limits_on_batches_count_the_steps_of_a_resume_anew(bench, before,
     assert [step.learning_rate for step in run.of(Step)] == rates[2 * steps :]
 
 
+def test_another_limit_on_batches_counts_the_steps_of_a_cut_epoch_anew(bench):
+    """Two steps of the second epoch are done; of the three that it now has one is left, and it is the sixth of the run."""
+    first = bench.train("first", trainingConfig={"epochs": 2}, checkpointConfig={"saveEverySteps": 1, "keepLast": 100})
+    resume = {"resumeFrom": str(first.run_folder / "step-00000007")}
+    training = {"epochs": 2, "limitTrainBatches": 3, "reportEverySeconds": 0}
+    run = bench.train("resumed", trainingConfig=training, checkpointConfig=resume)
+    assert [step.step for step in run.of(Step)] == [6]
+    assert [(row.epoch, row.step) for row in run.of(EpochCompleted)] == [(2, 6)]
+
+
 @pytest.mark.parametrize("place", ["epoch-0002", "step-00000008"])
 def test_a_quick_try_of_a_resume_takes_its_one_step(bench, place):
     """From the weights of the checkpoint, wherever in its run that stands."""
@@ -192,6 +202,8 @@ def test_steps_that_are_all_done_leave_nothing_to_train(bench):
     (said,) = (alert for alert in again.of(Alert) if alert.code == "nothing_left_to_train")
     assert said.message == "The checkpoint has trained 7 steps; of 7 nothing is left."
     assert said.remedy == "Raise trainingConfig.maxSteps to train on."
+    (restored,) = again.of(RunRestored)
+    assert [row.epoch for row in restored.history] == [1, 2], "what was cut and is left at that was judged"
 
 
 def test_the_narrower_of_two_limits_holds(bench):

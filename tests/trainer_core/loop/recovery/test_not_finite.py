@@ -181,7 +181,7 @@ def with_a_gate_on_the_device(assignment) -> Trainer:
 
 @pytest.mark.parametrize("seconds", [0, 3600])
 def test_a_gate_on_the_device_gives_the_same_run_whenever_it_is_looked_at(poisoned, seconds):
-    bench = poisoned(23, 37)
+    bench = poisoned(3, 23, 37)
     training = {"epochs": 2, "optimizer": "Adagrad", "reportEverySeconds": seconds, "gradientAccumulation": 1}
     on_host = bench.train("host", dataConfig=IN_ORDER, trainingConfig=training)
     trainer = with_a_gate_on_the_device(bench.assignment("device", dataConfig=IN_ORDER, trainingConfig=training))
