@@ -16,12 +16,15 @@ RecommendationCode = Literal[
     "use_found_micro_batch",
     "stop_early",
     "more_weight_decay",
+    "more_data",
     "train_longer",
     "lower_rate_over_time",
+    "weigh_classes",
     "more_workers",
     "save_less_often",
     "fewer_micro_batches",
     "larger_batch",
+    "overfit_one_batch",
     "test_on_held_out_data",
 ]
 
@@ -50,8 +53,10 @@ class Summary(Document):
     """What a run came to. A figure that was not measured is absent."""
 
     verdict: Annotated[
-        Literal["converged", "improving", "overfitting", "plateau", "diverged", "unclear"],
-        Field(description="What the learning curve says; unclear: it is too short, or has no losses."),
+        Literal["converged", "improving", "overfitting", "plateau", "not_learning", "diverged", "unclear"],
+        Field(
+            description="What the learning curve says; not_learning: no better than guessing (valMcc below 0.1, valR2 below 0.05), or a dead start; unclear: it is too short, or has no losses."
+        ),
     ]
     monitor: Annotated[
         str, Field(description="The loss by which the curve is judged: valLoss, or trainLoss without it.")

@@ -41,7 +41,8 @@ class Spent:
 @dataclass(frozen=True)
 class Facts:
     """Of a run that ended in ``state``: its curve, which epoch is the best, the request with every choice filled in, codes of
-    its alerts, its newest checkpoint (empty without one), what it found out by trying, and the bytes that its device had in use and has (0: unknown)."""
+    its alerts, its newest checkpoint (empty without one), what it found out by trying, how many training samples
+    each class has (empty: unknown), and the bytes that its device had in use and has (0: unknown)."""
 
     state: str
     rows: Sequence[EpochRow]
@@ -52,6 +53,7 @@ class Facts:
     latest_path: str = ""
     spent: Spent = field(default_factory=Spent)
     tuning: Sequence[TuningEntry] = ()
+    class_counts: Mapping[str, int] = field(default_factory=dict)
     memory: int = 0
     memory_limit: int = 0
 

@@ -1,7 +1,7 @@
 """What to do after a run: few rules, each with its figures and the next request."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from app.review.facts import Facts
@@ -20,6 +20,8 @@ _DECAY = "/trainingConfig/weightDecay"
 _SCHEDULE = "/trainingConfig/scheduler"
 _SCHEDULE_ARGUMENTS = "/trainingConfig/schedulerArgs"
 _ACCUMULATION = "/trainingConfig/gradientAccumulation"
+_LOSS_ARGUMENTS = "/trainingConfig/lossArgs"
+_BATCHES_BY_HEART = "/trainingConfig/overfitBatches"
 _STEPS = "/trainingConfig/maxSteps"
 _WORKERS = "/dataConfig/numWorkers"
 _BATCH = "/dataConfig/batchSize"
@@ -31,6 +33,14 @@ _WORTHWHILE = 5.0
 _MOST_WORKERS = 16
 # A rate that is nearer than by this factor makes no difference worth another request.
 _WORTH_A_RATE = 1.5
+# A rate is not worth a try above so many times the optimizer's usual one.
+_FAR = 100
+# By what share weight decay must be able to shrink the weights up to the best epoch.
+_SHRINKS = 0.05
+# How far the mean of the classes' recalls lies below the accuracy where rare classes are given up.
+_GIVEN_UP = 0.1
+# Steps in which a sound model learns a batch by heart.
+_BY_HEART = 100
 # Of the device's memory in use, below which twice the samples still fit: activations grow, weights do not.
 _ROOM = 0.4
 
@@ -40,7 +50,12 @@ Rule = Callable[[Facts, Summary | None], Recommendation | None]
 def recommend(facts: Facts, summary: Summary | None) -> list[Recommendation]:
     """What to do next, the most useful first. A patch changes settings that this run's engine looks at, and nothing else;
     applied to ``resolved`` it is another request that the gate admits."""
-    found = [rule(facts, summary) for rule in _RULES] if facts.resolved else []
+    better, cheaper = _follow(_BETTER, facts, summary), _follow(_CHEAPER, facts, summary)
+    return [*better, *cheaper, *([] if better else _follow(_OTHERWISE, facts, summary))]
+
+
+def _follow(rules: Sequence[Rule], facts: Facts, summary: Summary | None) -> list[Recommendation]:
+    found = [rule(facts, summary) for rule in rules] if facts.resolved else []
     return [each for each in found if each is not None and all(facts.reads(move.path) for move in each.patch)]
 
 
@@ -49,8 +64,11 @@ def _lower_learning_rate(facts: Facts, summary: Summary | None) -> Recommendatio
     rate, error = facts.number(_RATE), facts.error
     if error is None or error.code != "diverged" or error.fix is None or rate <= 0:
         return None
-    reason = f"The run diverged at learning rate {rate:.3g}: a tenth of it."
-    patch = [facts.change(_RATE, _rounded(rate / 10)), *_peak(facts, 0.1)]
+    optimizer = find_optimizer(str(facts.setting("/trainingConfig/optimizer", "")))
+    wanted = rate / 10 if optimizer is None else min(rate / 10, _FAR * optimizer.learning_rate)
+    reason = f"The run diverged at learning rate {rate:.3g}: {_rounded(wanted):g}"
+    reason += ", a tenth of it." if wanted == rate / 10 else f", which is still {_FAR} times what is usual."
+    patch = [facts.change(_RATE, _rounded(wanted)), *_peak(facts, wanted / rate)]
     return _made("lower_learning_rate", reason, patch, learningRate=rate)
 
 
@@ -111,21 +129,48 @@ def _stop_early(facts: Facts, summary: Summary | None) -> Recommendation | None:
 
 def _more_weight_decay(facts: Facts, summary: Summary | None) -> Recommendation | None:
     """Against overfitting that early stopping has only cut short, where the gap is wide."""
-    optimizer = find_optimizer(str(facts.setting("/trainingConfig/optimizer", "")))
-    stopped = facts.setting(_STOPPING) is not None
-    if summary is None or summary.verdict != "overfitting" or not stopped or summary.generalization_gap is None:
-        return None
-    if optimizer is None or not optimizer.takes_weight_decay or summary.generalization_gap <= 0:
-        return None
-    decay = facts.number(_DECAY)
-    wanted = _rounded(min(1.0, 10 * decay)) if decay > 0 else 0.01
-    if wanted <= decay:
+    wanted, decay = _wanted_decay(facts), facts.number(_DECAY)
+    if not _overfits_on(facts, summary) or summary is None or wanted <= decay or not _shrinks(facts, summary, wanted):
         return None
     reason = (
         f"valLoss is {summary.generalization_gap:.3g} above trainLoss at the best epoch, and rose from there while trainLoss "
         f"fell: weight decay {wanted:g} instead of {decay:g}. More data help more."
     )
     return _made("more_weight_decay", reason, [facts.change(_DECAY, wanted)], weightDecay=decay)
+
+
+def _more_data(facts: Facts, summary: Summary | None) -> Recommendation | None:
+    """Where weight decay can do no more against the same."""
+    wanted = _wanted_decay(facts)
+    if not _overfits_on(facts, summary) or summary is None:
+        return None
+    if wanted > facts.number(_DECAY) and _shrinks(facts, summary, wanted):
+        return None
+    reason = (
+        f"valLoss is {summary.generalization_gap:.3g} above trainLoss at the best epoch (step {summary.best_step}), and rose "
+        "from there while trainLoss fell. No setting helps much: more data, a smaller model, or dropout in it."
+    )
+    return _made("more_data", reason, [], generalizationGap=summary.generalization_gap)
+
+
+def _overfits_on(facts: Facts, summary: Summary | None) -> bool:
+    """Whether it overfits although early stopping was asked for, with a gap."""
+    overfits = summary is not None and summary.verdict == "overfitting" and facts.setting(_STOPPING) is not None
+    return overfits and summary is not None and (summary.generalization_gap or 0.0) > 0
+
+
+def _wanted_decay(facts: Facts) -> float:
+    """Ten times the weight decay, at most 1; 0 of an optimizer that has none."""
+    optimizer = find_optimizer(str(facts.setting("/trainingConfig/optimizer", "")))
+    decay = facts.number(_DECAY)
+    if optimizer is None or not optimizer.takes_weight_decay:
+        return 0.0
+    return _rounded(min(1.0, 10 * decay)) if decay > 0 else 0.01
+
+
+def _shrinks(facts: Facts, summary: Summary, decay: float) -> bool:
+    """Whether ``decay`` can change the weights of the best epoch at all: each step takes rate x decay of them, at most."""
+    return decay * facts.number(_RATE) * (summary.best_step or 0) >= _SHRINKS
 
 
 def _train_longer(facts: Facts, summary: Summary | None) -> Recommendation | None:
@@ -162,13 +207,41 @@ def _lower_rate_over_time(facts: Facts, summary: Summary | None) -> Recommendati
     return _made("lower_rate_over_time", f"{reason}: cosine lowers it over all of the steps.", patch)
 
 
+def _weigh_classes(facts: Facts, summary: Summary | None) -> Recommendation | None:
+    """Where the accuracy is that of the frequent classes, and the rare ones are given up."""
+    row = next((row for row in facts.rows if summary is not None and row.epoch == summary.best_epoch), None)
+    counts = list(facts.class_counts.values())
+    arguments = facts.setting(_LOSS_ARGUMENTS) or {}
+    if row is None or row.val_accuracy is None or len(counts) < 2 or min(counts) == 0 or "weight" in arguments:
+        return None
+    balanced = row.metrics.get("valBalancedAccuracy", row.val_accuracy)
+    if facts.setting("/trainingConfig/loss") != "cross_entropy" or row.val_accuracy - balanced < _GIVEN_UP:
+        return None
+    weights = [_rounded(sum(counts) / (len(counts) * count)) for count in counts]
+    reason = (
+        f"valAccuracy is {row.val_accuracy:.3g}, but valBalancedAccuracy, the mean over the classes, {balanced:.3g}: the classes "
+        f"have {min(counts)} to {max(counts)} training samples. Weigh them by the inverse, and judge epochs by that mean."
+    )
+    patch = (
+        [facts.change(f"{_LOSS_ARGUMENTS}/weight", weights)]
+        if facts.setting(_LOSS_ARGUMENTS) is not None
+        else [facts.change(_LOSS_ARGUMENTS, {"weight": weights})]
+    )
+    patch += [
+        facts.change("/checkpointConfig/monitor", "valBalancedAccuracy"),
+        facts.change("/checkpointConfig/mode", "max"),
+    ]
+    return _made("weigh_classes", reason, patch, valAccuracy=row.val_accuracy, valBalancedAccuracy=balanced)
+
+
 def _more_workers(facts: Facts, summary: Summary | None) -> Recommendation | None:
     """Where the loop waited for its data."""
     if summary is None or summary.time.bound != "data" or summary.time.data < _WORTHWHILE:
         return None
     workers = int(facts.number(_WORKERS))
-    wanted = max(2, 2 * workers)
-    if wanted > _MOST_WORKERS:
+    starved = summary.time.data > 3 * summary.time.compute
+    wanted = min(_MOST_WORKERS, max(2, (4 if starved else 2) * workers))
+    if wanted <= workers:
         return None
     reason = (
         f"The loop waited {summary.time.data:.3g} s for its batches and computed {summary.time.compute:.3g} s, with {workers} "
@@ -211,6 +284,21 @@ def _fuller_device(facts: Facts, summary: Summary | None) -> Recommendation | No
     return _made("larger_batch", reason, patch, memoryBytes=facts.memory)
 
 
+def _overfit_one_batch(facts: Facts, summary: Summary | None) -> Recommendation | None:
+    """Where nothing was learnt, and no rate explains it: is it the model, or the data?"""
+    if summary is None or summary.verdict != "not_learning" or facts.setting(_BATCHES_BY_HEART) is not None:
+        return None
+    patch = [facts.change(_BATCHES_BY_HEART, 1), facts.change(_EPOCHS, max(_BY_HEART, int(facts.number(_EPOCHS))))]
+    taken_out = [path for path in (_STOPPING, _RESUME, _STEPS) if facts.setting(path) is not None]
+    patch += [PatchOperation(op="remove", path=path) for path in taken_out]
+    reason = (
+        "On the held-out samples the model is hardly better than guessing. Let it learn one batch by heart: where trainLoss goes "
+        "to almost nothing, model and loss are sound, and the features say too little of the target or the targets are mixed "
+        "up; where it does not, look at the model, the loss and the learning rate."
+    )
+    return _made("overfit_one_batch", reason, patch)
+
+
 def _test_on_held_out_data(facts: Facts, summary: Summary | None) -> Recommendation | None:
     """Where nothing more is to be had from this run."""
     settled = facts.state in ("succeeded", "early_stopped")
@@ -223,20 +311,20 @@ def _test_on_held_out_data(facts: Facts, summary: Summary | None) -> Recommendat
     return _made("test_on_held_out_data", reason, [])
 
 
-_RULES: tuple[Rule, ...] = (
+# What makes the next result better; the same result at less cost; and what there is to do where nothing makes it better.
+_BETTER: tuple[Rule, ...] = (
     _lower_learning_rate,
     _raise_learning_rate,
     _use_found_learning_rate,
-    _use_found_micro_batch,
     _stop_early,
     _more_weight_decay,
+    _more_data,
     _train_longer,
     _lower_rate_over_time,
-    _more_workers,
-    _save_less_often,
-    _fuller_device,
-    _test_on_held_out_data,
+    _weigh_classes,
 )
+_CHEAPER: tuple[Rule, ...] = (_use_found_micro_batch, _more_workers, _save_less_often, _fuller_device)
+_OTHERWISE: tuple[Rule, ...] = (_overfit_one_batch, _test_on_held_out_data)
 
 
 def _made(code: RecommendationCode, reason: str, patch: list[PatchOperation], **evidence: Any) -> Recommendation:

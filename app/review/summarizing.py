@@ -7,7 +7,7 @@ from app.review.facts import Facts
 from schemas.result import EpochRow
 from schemas.summary import Bound, Summary, TimeBudget
 
-Verdict = Literal["converged", "improving", "overfitting", "plateau", "diverged", "unclear"]
+Verdict = Literal["converged", "improving", "overfitting", "plateau", "not_learning", "diverged", "unclear"]
 
 # A part of the time that is worth naming.
 _WORTH_NAMING = 0.3
@@ -17,6 +17,10 @@ _SHORTEST = 4
 _LAST, _IMPROVED = 0.2, 0.02
 # By how much of the lowest the loss has to have risen, and training loss to have fallen since.
 _RISEN, _FALLEN = 0.05, 0.02
+# A rise of less than this share of the first loss is the noise of a curve that has come near to 0.
+_RISEN_OF_FIRST = 0.02
+# Figures of validation at which a model is hardly better than guessing.
+_GUESSING = {"valMcc": 0.1, "valR2": 0.05}
 # The second half of a plateau improves by less; its rate is still this share of the highest.
 _FLAT, _RATE = 0.005, 0.5
 
@@ -86,6 +90,8 @@ def judge(facts: Facts) -> Verdict:
         return "overfitting"
     if _improves(losses):
         return "improving"
+    if _guesses(facts):
+        return "not_learning"
     return "plateau" if _is_flat(facts) else "converged"
 
 
@@ -104,8 +110,23 @@ def _overfits(facts: Facts) -> bool:
     train = [row.train_loss for row in since if row.train_loss is not None][-3:]
     if len(validation) < 3 or len(train) < 3:
         return False
-    risen = median(validation) - lowest.val_loss > _RISEN * abs(lowest.val_loss)
-    return risen and lowest.train_loss - median(train) > _FALLEN * abs(lowest.train_loss)
+    first = next(row.val_loss for row in facts.rows if row.val_loss is not None)
+    least = max(_RISEN * abs(lowest.val_loss), _RISEN_OF_FIRST * abs(first))
+    return median(validation) - lowest.val_loss > least and lowest.train_loss - median(train) > _FALLEN * abs(
+        lowest.train_loss
+    )
+
+
+def _guesses(facts: Facts) -> bool:
+    """Whether at the lowest loss the held-out samples were hardly better told than by guessing; where nobody knows, whether
+    nothing ever moved."""
+    lowest = _lowest(facts)
+    known = [
+        (value, least)
+        for name, least in _GUESSING.items()
+        if lowest and (value := lowest.metrics.get(name)) is not None
+    ]
+    return any(value < least for value, least in known) if known else "dead_start" in facts.alerts
 
 
 def _improves(losses: list[float]) -> bool:

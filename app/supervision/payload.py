@@ -112,6 +112,7 @@ def _facts(story: Story, spent: Spent, best: EpochRow | None, outcome: Outcome) 
         latest_path=story.latest_saved.path if story.latest_saved else "",
         spent=spent,
         tuning=list(story.tuning.values()),
+        class_counts=story.class_counts,
         memory=(finalizing.memory_bytes or 0) if finalizing else 0,
         memory_limit=(finalizing.memory_limit_bytes or 0) if finalizing else 0,
     )

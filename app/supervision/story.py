@@ -8,6 +8,7 @@ from schemas.events import (
     Alert,
     AttemptFailed,
     CheckpointSaved,
+    DataLoaded,
     EpochCompleted,
     EpochStarted,
     Event,
@@ -32,6 +33,7 @@ _FOLDED = frozenset(
         Alert,
         AttemptFailed,
         CheckpointSaved,
+        DataLoaded,
         EpochCompleted,
         EpochStarted,
         ExportCompleted,
@@ -68,6 +70,7 @@ class Story:
     tuning: dict[str, TuningEntry] = field(default_factory=dict)
     exports: dict[str, Export] = field(default_factory=dict)
     resolved: dict[str, Any] = field(default_factory=dict)
+    class_counts: dict[str, int] = field(default_factory=dict)
     started: JobStarted | None = None
     finalizing: RunFinalizing | None = None
     first_time: str | None = None
@@ -99,6 +102,8 @@ class Story:
         match data:
             case RunResolved(resolved=resolved):
                 self.resolved = resolved
+            case DataLoaded(profile=profile):
+                self.class_counts = _counts(profile)
             case RunRestored() as restored:
                 self._restore(restored)
             case EpochCompleted() as completed:
@@ -178,3 +183,11 @@ class Story:
             return self.seconds_before
         length = datetime.fromisoformat(self.last_time) - datetime.fromisoformat(self.first_time)
         return self.seconds_before + max(0.0, length.total_seconds())
+
+
+def _counts(profile: dict[str, Any]) -> dict[str, int]:
+    """Training samples of each class; a worker says it, so it may be anything."""
+    counts = profile.get("classCounts")
+    train = counts.get("train") if isinstance(counts, dict) else None
+    whole = isinstance(train, dict) and all(type(count) is int and count >= 0 for count in train.values())
+    return dict(train) if whole and train else {}

@@ -75,8 +75,24 @@ RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "stop_early": ({}, {"rows": rows(FALLING, RISING), "best_epoch": 3}),
     "more_weight_decay": (
-        {"earlyStopping": {"patience": 5}},
+        {"earlyStopping": {"patience": 5}, "learningRate": 0.1},
         {"rows": rows(FALLING, RISING), "best_epoch": 3, "state": "early_stopped"},
+    ),
+    "more_data": (
+        {"earlyStopping": {"patience": 5}, "learningRate": 0.001},
+        {"rows": rows(FALLING, RISING), "best_epoch": 3, "state": "early_stopped"},
+    ),
+    "weigh_classes": (
+        {"loss": "cross_entropy"},
+        {
+            "rows": rows(FALLING, SETTLED, val_accuracy=0.97, metrics={"valBalancedAccuracy": 0.65, "valMcc": 0.4}),
+            "best_epoch": 10,
+            "class_counts": {"no": 1950, "yes": 50},
+        },
+    ),
+    "overfit_one_batch": (
+        {"earlyStopping": {"patience": 5}},
+        {"rows": rows([0.69] * 10, SETTLED, metrics={"valMcc": 0.02}), "best_epoch": 10},
     ),
     "train_longer": ({"maxSteps": 100}, {"rows": rows(FALLING, FALLING), "best_epoch": 10}),
     "lower_rate_over_time": ({"scheduler": "none"}, {"rows": rows([1.0, 0.5, *[0.4] * 8]), "best_epoch": 3}),
@@ -146,7 +162,7 @@ def test_its_patch_of_resolved_is_another_request_that_the_gate_admits(gate: Gat
     (wanted,) = [each for each in made if each.code == code]
     following = apply(dict(facts.resolved), wanted.patch)
     admitted = gate.admit(following)
-    assert (following == facts.resolved) == (code == "test_on_held_out_data")
+    assert (following == facts.resolved) == (code in ("test_on_held_out_data", "more_data"))
     assert admitted.warnings == gate.examine(dict(facts.resolved), "paths").warnings
 
 
@@ -157,7 +173,6 @@ def test_nothing_else_is_recommended(gate: Gate, checkpoint: Path, code: str):
         {"test_on_held_out_data"}
         if code
         in (
-            "use_found_learning_rate",
             "use_found_micro_batch",
             "more_workers",
             "save_less_often",
@@ -217,3 +232,37 @@ def test_nothing_is_recommended_that_the_engine_or_the_format_does_not_read(gate
     data = facts.resolved["dataConfig"] | {"format": "npz"}
     changed = replace(facts, resolved={**facts.resolved, "dataConfig": data})
     assert "more_workers" not in {each.code for each in recommend(changed, summarize(changed))}
+
+
+def test_who_has_something_to_mend_is_not_sent_to_test(gate: Gate, checkpoint: Path):
+    for code in ("weigh_classes", "more_data", "overfit_one_batch"):
+        _, made = found(gate, checkpoint, code)
+        assert [each.code for each in made] == [code]
+
+
+def test_weights_of_classes_are_their_inverse_frequency(gate: Gate, checkpoint: Path):
+    facts, (made,) = found(gate, checkpoint, "weigh_classes")
+    following = apply(dict(facts.resolved), made.patch)
+    assert following["trainingConfig"]["lossArgs"]["weight"] == [0.513, 20.0]
+    assert (
+        following["checkpointConfig"] | {"monitor": "valBalancedAccuracy", "mode": "max"}
+        == following["checkpointConfig"]
+    )
+    assert not recommend(replace(facts, class_counts={"no": 1000, "yes": 0}), summarize(facts))[0].patch
+
+
+@pytest.mark.parametrize(("rate", "wanted"), [(0.5, 0.05), (80.0, 0.1)])
+def test_a_rate_far_above_what_is_usual_is_brought_near_it_at_once(
+    gate: Gate, checkpoint: Path, rate: float, wanted: float
+):
+    settings = resolved(gate, {"optimizer": "SGD", "learningRate": rate})
+    (made,) = recommend(Facts(state="failed", rows=[], best_epoch=None, resolved=settings, error=DIVERGED), None)
+    assert [(move.path, move.value) for move in made.patch] == [("/trainingConfig/learningRate", wanted)]
+
+
+@pytest.mark.parametrize(("wait", "workers"), [(0.6, 2), (0.8, 4)])
+def test_a_starved_loop_is_given_more_workers_at_once(gate: Gate, checkpoint: Path, wait: float, workers: int):
+    facts, _ = found(gate, checkpoint, "more_workers")
+    facts = replace(facts, rows=rows(FALLING, SETTLED, data_wait_seconds=wait))
+    made = recommend(facts, summarize(facts))[0]
+    assert (made.code, made.patch[0].value) == ("more_workers", workers)

@@ -10,6 +10,7 @@ from schemas.result import EpochRow
 
 def facts(train: list[float], validation: list[float | None] | None = None, best: int | None = None, **known) -> Facts:
     rates = known.pop("rates", [0.1] * len(train))
+    metrics = known.pop("metrics", {})
     made = [
         EpochRow(
             epoch=epoch,
@@ -17,6 +18,7 @@ def facts(train: list[float], validation: list[float | None] | None = None, best
             train_loss=loss,
             val_loss=validation[epoch - 1] if validation else None,
             learning_rate=rates[epoch - 1],
+            metrics=metrics,
             seconds=2.0,
             data_wait_seconds=0.5,
             evaluation_seconds=0.25,
@@ -41,6 +43,13 @@ FALLING = [1 / epoch for epoch in range(1, 11)]
         (facts([1.0, 0.5, *[0.4] * 8], rates=[0.1 * (10 - n) / 10 for n in range(10)]), "converged"),
         (facts([0.5, 0.4, 0.3]), "unclear"),
         (facts(FALLING, [None] * 10), "improving"),
+        # Near 0 a curve is noisy by its own measure, and not by that of where it began.
+        (facts(FALLING, [0.5, 0.07, 0.04, 0.02, 0.0105, 0.013, 0.011, 0.0118, 0.0113, 0.0111]), "converged"),
+        (facts([0.69] * 10, [0.69] * 10, metrics={"valMcc": 0.04}), "not_learning"),
+        (facts([0.69] * 10, [0.69] * 10, metrics={"valMcc": 0.4}), "plateau"),
+        (facts([2.0] * 10, [2.0] * 10, metrics={"valR2": -0.1}), "not_learning"),
+        (facts([2.0] * 10, [2.0] * 10, alerts=frozenset({"dead_start"})), "not_learning"),
+        (facts([2.0] * 10, [2.0] * 10, metrics={"valR2": 0.8}, alerts=frozenset({"dead_start"})), "plateau"),
     ],
 )
 def test_the_verdict_on_a_curve(curve: Facts, verdict: str):
