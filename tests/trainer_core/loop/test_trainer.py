@@ -111,6 +111,7 @@ def test_a_step_that_the_scaler_left_out_counts_for_nothing(bench):
     left_out = round(16 - np.log2(state["precision"]["scale"]))
     assert 1 <= left_out < 10
     steps = 15 - left_out
+    assert [row.epoch for row in run.of(EpochCompleted)] == [1, 2, 3], "nor are they done again"
     assert run.of(EpochCompleted)[-1].step == state["position"]["step"] == state["averaging"]["updates"] == steps
     # A batch that was left out is said with the number of the step before it.
     rates = {step.step: step.learning_rate for step in reversed(run.of(Step)) if step.step}

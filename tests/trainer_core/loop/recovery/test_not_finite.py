@@ -194,16 +194,17 @@ def test_a_gate_on_the_device_gives_the_same_run_whenever_it_is_looked_at(poison
     assert [row.train_loss for row in trainer.curve.rows] == [row.train_loss for row in on_host.of(EpochCompleted)]
 
 
-def test_a_gate_on_the_device_fails_the_run_where_nothing_is_to_be_recovered(poisoned):
+@pytest.mark.parametrize(("sample", "step"), [(3, 1), (23, 3)])
+def test_a_gate_on_the_device_fails_the_run_where_nothing_is_to_be_recovered(poisoned, sample, step):
     """At the next look, and before anything else is said or kept of the epoch."""
-    bench = poisoned(23)
+    bench = poisoned(sample)
     recovery = {"nonFinite": "fail", "outOfMemory": "fail"}
     training = {"epochs": 2, "optimizer": "Adagrad", "reportEverySeconds": 3600, "recovery": recovery}
     trainer = with_a_gate_on_the_device(bench.assignment("device", dataConfig=IN_ORDER, trainingConfig=training))
     with pytest.raises(Failure) as caught:
         trainer.run()
     error = caught.value.error
-    assert (error.code, error.place.epoch, error.place.step) == ("diverged", 1, 3)
+    assert (error.code, error.place.epoch, error.place.step) == ("diverged", 1, step)
     assert not trainer.curve.rows
     assert all(tensor.isfinite().all() for tensor in trainer.model.parameters())
 
