@@ -1,9 +1,11 @@
 """The input inside whatever an orchestrator wraps around it."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from app.gate.patches import Path, add, look, replace
+from app.gate.raw_json import MalformedJson, read_json
 from app.gate.request_errors import said, wrong
 from schemas.problems import RequestError
 
@@ -41,7 +43,18 @@ def unwrap(document: Any) -> Unwrapped:
     if isinstance(context, dict):
         return Unwrapped(context, base, errors)
     message = f"The input is expected in skill.context, as an object; found {said(context)}."
-    return Unwrapped(None, base, [*errors, wrong(base, "required", message, got=context, expected="an object")])
+    fix = [replace(base, read)] if (read := _read(context)) is not None else None
+    return Unwrapped(
+        None, base, [*errors, wrong(base, "required", message, got=context, expected="an object", fix=fix)]
+    )
+
+
+def _read(context: Any) -> dict[str, Any] | None:
+    """The object that ``context`` is the JSON text of: some clients write an argument as text."""
+    with suppress(MalformedJson):
+        found = read_json(context.encode(errors="surrogatepass")) if isinstance(context, str) else None
+        return found if isinstance(found, dict) else None
+    return None
 
 
 def _no_object(document: Any) -> RequestError:

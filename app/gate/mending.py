@@ -14,6 +14,8 @@ NOTHING: Any = object()
 
 # A number can be spelt as text, but is no path.
 _PATHS = ("Path", "Dir", "From")
+# Keys of an object under which a name stands that was wanted alone.
+NAMED_BY = ("name", "type", "class", "path")
 _TRUE = frozenset({"true", "yes", "on", "1", "enabled"})
 _FALSE = frozenset({"false", "no", "off", "0", "disabled", "none"})
 
@@ -48,7 +50,7 @@ def _converted(name: str, value: Any, schema: Schema) -> Iterator[Any]:
     """``value`` read as each type that ``schema`` takes."""
     if isinstance(value, list) and len(value) == 1 and schema.get("type") != "array":
         value = value[0]
-    for branch in schema.get("anyOf", [schema]):
+    for branch in map(resolved, schema.get("anyOf", [schema])):
         kind = branch.get("type")
         if kind in ("integer", "number"):
             yield from _numbers(value, whole=kind == "integer")
@@ -58,6 +60,8 @@ def _converted(name: str, value: Any, schema: Schema) -> Iterator[Any]:
             yield from _texts(value)
         elif kind == "array":
             yield from _lists(name, value, branch)
+        elif kind == "object":
+            yield from _objects(value, branch)
 
 
 def _numbers(value: Any, *, whole: bool) -> Iterator[float]:
@@ -89,7 +93,18 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, int | float):
         yield str(value)
     elif isinstance(value, dict):
-        yield from (value[key] for key in ("name", "type", "class", "path") if isinstance(value.get(key), str))
+        yield from (value[key] for key in NAMED_BY if isinstance(value.get(key), str))
+
+
+def _objects(value: Any, schema: Schema) -> Iterator[dict[str, Any]]:
+    """Options of which one says it all: true, the choice of a method, or the number that patience is."""
+    if value is True:
+        yield {}
+    for key, option in schema.get("properties", {}).items():
+        chosen = isinstance(value, str) and value in option.get("enum", ())
+        counted = key == "patience" and isinstance(value, int) and not isinstance(value, bool)
+        if chosen or counted:
+            yield {key: value}
 
 
 def _lists(name: str, value: Any, schema: Schema) -> Iterator[list[Any]]:

@@ -7,12 +7,17 @@ from typing import Any
 from jsonschema import ValidationError
 
 from app.gate.finder_choices import search_instead
-from app.gate.mending import NOTHING, can_be_left_out, left_out, mend
-from app.gate.patches import Path, add, look, pointer, remove, replace
+from app.gate.mending import NAMED_BY, NOTHING, can_be_left_out, left_out, mend
+from app.gate.patches import Path, add, has, look, pointer, remove, replace
 from app.gate.request_errors import MAX_ERRORS, named, said, wrong
 from app.gate.request_schema import VALIDATOR, Schema, describe, resolved, schema_at
 from app.gate.unknown_properties import UnknownProperties
-from schemas.problems import RequestError
+from schemas.problems import PatchOperation, RequestError
+
+# Where the arguments go of what is named here.
+_ARGUMENTS: dict[Path, Path] = {
+    ("trainingConfig", name): ("trainingConfig", f"{name}Args") for name in ("optimizer", "scheduler", "loss")
+}
 
 _CODES = {
     "type": "wrong_type",
@@ -96,7 +101,7 @@ def _value_error(document: dict[str, Any], path: Path, error: ValidationError) -
     message = f"{named(path)} is {said(value)}; expected {describe(schema)}."
     fix = None
     if mended is not NOTHING:
-        fix = [replace(path, mended)]
+        fix = [replace(path, mended), *_arguments_beside(document, path, value)]
     elif optional and _says_nothing(value, schema):
         fix = [remove(path)]
     elif value is None and _may_be_empty(schema):
@@ -119,6 +124,19 @@ def _value_error(document: dict[str, Any], path: Path, error: ValidationError) -
         suggestion=None if mended is NOTHING else mended,
         fix=fix,
     )
+
+
+def _arguments_beside(document: dict[str, Any], path: Path, value: Any) -> list[PatchOperation]:
+    """What stood beside the name of an optimizer, schedule or loss that was given as one object, in the place of its arguments."""
+    home = _ARGUMENTS.get(path)
+    if home is None or not isinstance(value, dict) or has(document, home):
+        return []
+    named_by = next((key for key in NAMED_BY if isinstance(value.get(key), str)), None)
+    rest = {key: item for key, item in value.items() if key != named_by}
+    inner = next(
+        (rest[key] for key in ("args", "params", "kwargs") if len(rest) == 1 and isinstance(rest.get(key), dict)), rest
+    )
+    return [add(home, inner)] if inner else []
 
 
 def _may_be_empty(schema: Schema) -> bool:

@@ -31,6 +31,16 @@ def gate(workspace: Path) -> Gate:
     return Gate(Settings(home=workspace.parent / "home", workspace=workspace))
 
 
+def test_an_input_that_is_written_as_text_is_read(gate: Gate):
+    envelope = {"kind": "skill", "skill": {"name": "pytorch-trainer", "context": json.dumps(REQUEST)}}
+    found = gate.examine(envelope, "paths")
+    assert [(error.pointer, error.code) for error in found.errors] == [("/skill/context", "required")]
+    assert look(found.suggested_input, ("skill", "context")) == REQUEST
+    for text in ("", "not JSON", "[1]", "\ud800"):
+        envelope["skill"]["context"] = text
+        assert gate.examine(envelope, "paths").suggested_input is None
+
+
 def the_error(found: Examined, pointer: str) -> RequestError:
     """The one error at ``pointer``."""
     errors = [error for error in found.errors if error.pointer == pointer]
@@ -98,6 +108,42 @@ FIXED: list[tuple[tuple[Any, ...], str, str, tuple[Any, ...]]] = [
         "/trainingConfig/optimizer",
         "wrong_type",
         (TRAINING, "optimizer", "sgd"),
+    ),
+    (
+        (TRAINING, "optimizer", {"name": "SGD", "momentum": 0.9}),
+        "/trainingConfig/optimizer",
+        "wrong_type",
+        (TRAINING, "optimizerArgs", {"momentum": 0.9}),
+    ),
+    (
+        (TRAINING, "scheduler", {"type": "StepLR", "params": {"step_size": 10}}),
+        "/trainingConfig/scheduler",
+        "wrong_type",
+        (TRAINING, "schedulerArgs", {"step_size": 10}),
+    ),
+    (
+        (TRAINING, "earlyStopping", True),
+        "/trainingConfig/earlyStopping",
+        "wrong_type",
+        (TRAINING, "earlyStopping", {}),
+    ),
+    (
+        (TRAINING, "earlyStopping", 7),
+        "/trainingConfig/earlyStopping",
+        "wrong_type",
+        (TRAINING, "earlyStopping", "patience", 7),
+    ),
+    (
+        (TRAINING, "earlyStopping", False),
+        "/trainingConfig/earlyStopping",
+        "wrong_type",
+        (TRAINING, "earlyStopping", None),
+    ),
+    (
+        (TRAINING, "weightAveraging", "swa"),
+        "/trainingConfig/weightAveraging",
+        "wrong_type",
+        (TRAINING, "weightAveraging", "method", "swa"),
     ),
     ((TRAINING, "optimizer", "adamw2"), "/trainingConfig/optimizer", "not_allowed", (TRAINING, "optimizer", "AdamW")),
     ((TRAINING, "optimizer", "LBFGS"), "/trainingConfig/optimizer", "not_allowed", (TRAINING, "optimizer", None)),
