@@ -83,6 +83,7 @@ def test_an_argument_that_the_model_does_not_take_is_renamed_or_taken_out(gate: 
         "import torch, functools\n@functools.cache\ndef build_model(): ...\n",
         "import torch\ndef build_model(): ...\nif torch.cuda.is_available():\n    def build_model(layers): ...\n",
         "import torch\nclass Net(torch.nn.Linear): ...\n",
+        "import torch\nfrom zoo import made\n@made\nclass Net(torch.nn.Module):\n    def __init__(self): ...\n",
         "import torch\nfrom zoo import build_model\n",
         "import torch\nfrom zoo import *\nclass Net(torch.nn.Module):\n    def __init__(self): ...\n",
         NET,

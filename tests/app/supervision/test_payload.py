@@ -12,6 +12,7 @@ from schemas.assignment import Outcome, StopOrder
 from schemas.events import (
     Alert,
     CheckpointSaved,
+    DataLoaded,
     EpochCompleted,
     EpochStarted,
     Event,
@@ -123,6 +124,25 @@ def test_a_whole_run_is_told():
     assert {name: document[name] for name in expected} == expected
     assert document["summary"]["bestEpoch"] == 1
     assert not any(document[name] for name in document.keys() - expected.keys() - {"summary"})
+
+
+@pytest.mark.parametrize(
+    ("counts", "advised"),
+    [
+        ({"train": {"no": 90, "yes": 10}}, ["weigh_classes"]),
+        ({"train": {"no": 90, "yes": "10"}}, []),
+        ({"train": [90, 10]}, []),
+        (None, []),
+    ],
+)
+def test_rare_classes_are_known_from_the_data_whatever_a_worker_says_of_them(counts: object, advised: list[str]):
+    row = epoch(1, 0.3, is_best=True, val_loss=0.3, val_accuracy=0.9, metrics={"valBalancedAccuracy": 0.5})
+    settings = {"engine": "native", "trainingConfig": {"loss": "cross_entropy"}, "checkpointConfig": {}}
+    data = DataLoaded(
+        format="csv", task="classification", train_samples=100, val_samples=9, profile={"classCounts": counts}
+    )
+    events = story(STARTED, data, RunResolved(resolved=settings, chosen={}), row)
+    assert [each.code for each in valid(fold(events, SUCCEEDED, ROW)).recommendations] == advised
 
 
 def test_a_job_that_never_started_has_a_payload():
