@@ -22,8 +22,11 @@ _MIB = 1 << 20
 _LARGEST = 1024 * _MIB
 # What glibc comes to by itself, once large pieces have been freed.
 _USUAL_LARGEST, _USUAL_REST = 32 * _MIB, 64 * _MIB
-# Holes in a heap can come to as much as is in use: what is kept must not be what the process, or another, then lacks.
-_SHARE = 0.5
+# glibc (before 2.38) does not put an aligned piece back into the hole that one of the same size has left, if anything small has come
+# beside it: a heap that gave nothing back was seen to grow to six times what a step needs.
+_SLACK, _SLACK_BYTES = 0.25, 256 * _MIB
+# Beyond this share of what there is nothing is kept.
+_SCARCE = 0.5
 # In the names or values of an environment: whoever sets these has thought about it.
 _SETTINGS = re.compile(r"(trim|mmap)_threshold", re.IGNORECASE)
 
@@ -32,35 +35,49 @@ class Heap:
     """Freed memory is given back as libc sees fit. The null form."""
 
     def look(self) -> None:
-        """See, now and then, whether memory has become scarce."""
+        """A step was taken: see, now and then, whether too much is kept."""
 
 
 class KeepingHeap(Heap):
-    """Freed memory is kept as long as this process has less than half of what there is for it: of ``bound`` bytes, or of what it has
-    and what is free. Beyond that libc does as it sees fit, and the holes that are left in the heap are given back too."""
+    """Freed memory is kept, up to a quarter and 256 MiB more than a step needs, as long as this process has less than half of what
+    there is for it: of ``bound`` bytes, or of what it has and what is free. Beyond that libc does as it sees fit."""
 
-    def __init__(self, bound: int | None, processes: int = 1, every_seconds: float = 1.0) -> None:
+    def __init__(self, bound: int | None, processes: int = 1, every_seconds: float = 0.1) -> None:
         self._bound, self._processes, self._every = bound, processes, every_seconds
         self._looked = time.monotonic()
-        self._kept = not self._is_scarce()
-        if self._kept:
+        self._needed = 0
+        self._kept = self._keeps = not self._is_scarce(memory_in_use(_CPU))
+        # A step shows what it needs where nothing was kept before it.
+        self._learns = True
+        if self._keeps:
             _change(largest=_LARGEST, rest=-1)
 
     def look(self) -> None:
-        """At most once in ``every_seconds``: give back what was kept where memory is scarce."""
+        """After a step, at most once in ``every_seconds``: give back what is kept where it is too much."""
+        if not self._kept:
+            return
         now = time.monotonic()
-        if not self._kept or now - self._looked < self._every:
+        if not self._learns and now - self._looked < self._every:
             return
         self._looked = now
-        if self._is_scarce():
+        used = memory_in_use(_CPU)
+        if self._learns:
+            self._needed, self._learns = max(self._needed, used), False
+        if self._keeps and self._is_scarce(used):
+            self._keeps = False
             _change(largest=_USUAL_LARGEST, rest=_USUAL_REST)
+        if used > self._most():
             _trim()
+            self._learns = True
 
-    def _is_scarce(self) -> bool:
+    def _most(self) -> float:
+        return self._needed * (1 + _SLACK) + _SLACK_BYTES if self._keeps else self._needed
+
+    def _is_scarce(self, used: int) -> bool:
         there_is = memory_limit(_CPU)
         if self._bound is not None:
             there_is = min(there_is, self._bound)
-        return memory_in_use(_CPU) * self._processes > _SHARE * there_is
+        return used * self._processes > _SCARCE * there_is
 
 
 def build_heap(bound: int | None, processes: int) -> Heap:

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc's malloc is what is set")
 
-# A pass takes 73 MiB at a time, and notes how many pages the process has had from the system before it (getrusage(2)).
+# A pass takes 34 MiB at a time, and notes how many pages the process has had from the system before it (getrusage(2)).
 WIDE = """
 import resource
 from pathlib import Path
@@ -26,7 +25,7 @@ class Wide(nn.Module):
     def __init__(self):
         super().__init__()
         self.layer = nn.Linear(6, 3)
-        self.register_buffer("ones", torch.ones(1, 300_000))
+        self.register_buffer("ones", torch.ones(1, 140_000))
 
     def forward(self, x):
         if self.training:
@@ -53,7 +52,7 @@ def pages_of_a_step(bench):
 
     def train(**environment: str) -> float:
         bench.write_model(WIDE)
-        bench.write_data(train=16 * 64)
+        bench.write_data(train=40 * 64)
         assignment = bench.assignment(dataConfig={"batchSize": 64}, trainingConfig={"epochs": 1}).model_dump_json(
             by_alias=True, exclude_unset=True
         )
@@ -61,14 +60,13 @@ def pages_of_a_step(bench):
         pages.unlink(missing_ok=True)
         command = [sys.executable, "-c", TRAIN, assignment]
         subprocess.run(command, env={**os.environ, **environment}, cwd=ROOT, check=True)
-        # It takes some steps until the holes in the heap have the sizes of what is asked for.
-        return median(np.diff(np.loadtxt(pages)[8:]))
+        return float(np.diff(np.loadtxt(pages)).mean())
 
     return train
 
 
 def test_a_step_takes_what_the_step_before_has_freed_unless_the_operator_has_his_own_settings(pages_of_a_step):
-    assert pages_of_a_step() < 0.1 * pages_of_a_step(MALLOC_TRIM_THRESHOLD_="131072")
+    assert pages_of_a_step() < 0.7 * pages_of_a_step(MALLOC_TRIM_THRESHOLD_="131072")
 
 
 # In a process of its own, for what it does to its allocator is for good. Prints MiB above those at the beginning.
@@ -95,20 +93,31 @@ def say(word):
 
 give_back_freed_memory()
 before = resident()
+
 KeepingHeap(bound=before, every_seconds=0)
 take_and_free(200)
 say("scarce from the beginning")
-keeping = KeepingHeap(bound=2 * before + 512 * MIB, every_seconds=0)
-take_and_free(200)
+
+keeping = KeepingHeap(bound=2 * before + 600 * MIB, every_seconds=0)
+take_and_free(150)
 keeping.look()
 say("less than half")
-take_and_free(300)
+take_and_free(320)
 keeping.look()
 say("more than half")
-take_and_free(400)
+
+keeping = KeepingHeap(bound=None, every_seconds=0)
+take_and_free(200)
 keeping.look()
-say("and again")
-KeepingHeap(bound=None)
+say("what a step needs")
+take_and_free(800)
+keeping.look()
+say("much more than that")
+take_and_free(800)
+keeping.look()
+say("what a larger step needs")
+
+give_back_freed_memory()
 cycle = [torch.ones(200 * MIB, dtype=torch.uint8)]
 cycle.append(cycle)
 del cycle
@@ -118,8 +127,9 @@ say("asked for")
 """
 
 
-def test_memory_is_kept_until_less_than_half_is_left_and_given_back_on_demand():
+def test_memory_is_kept_as_far_as_steps_need_it_while_there_is_enough_and_given_back_on_demand():
     done = subprocess.run([sys.executable, "-c", KEEP], cwd=ROOT, check=True, capture_output=True, text=True)
     found = {word: int(size) for word, size in (line.rsplit(" ", 1) for line in done.stdout.splitlines())}
-    assert {word for word, size in found.items() if size > 190} == {"less than half", "freed"}
-    assert max(size for size in found.values() if size <= 190) < 50
+    kept = {word for word, size in found.items() if size > 100}
+    assert kept == {"less than half", "what a step needs", "what a larger step needs", "freed"}
+    assert max(size for word, size in found.items() if word not in kept) < 50
