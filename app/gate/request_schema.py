@@ -113,12 +113,11 @@ def _bounds(schema: Schema) -> str:
 def _lengths(schema: Schema) -> str:
     if schema.get("minLength"):
         return ", not empty"
+    matching = f" that matches {schema['pattern']}" if "pattern" in schema else ""
     if "maxLength" in schema:
-        return f" of at most {schema['maxLength']} characters"
+        return f" of at most {schema['maxLength']} characters{matching}"
     if schema.get("minItems") is not None and schema.get("minItems") == schema.get("maxItems"):
         return f" of {schema['minItems']} items"
     if "minItems" in schema:
         return ", not empty"
-    if "pattern" in schema:
-        return f" that matches {schema['pattern']}"
-    return f" of at most {schema['maxProperties']} entries" if "maxProperties" in schema else ""
+    return f" of at most {schema['maxProperties']} entries" if "maxProperties" in schema else matching

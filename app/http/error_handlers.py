@@ -61,8 +61,9 @@ def _no_such_page(request: Request) -> Refusal:
 
 async def _wrong_parameters(request: Request, error: Exception) -> JSONResponse:
     template, method = getattr(request.scope.get("route"), "path_format", ""), request.method.lower()
-    operation = request.app.openapi()["paths"].get(template, {}).get(method, {})
-    errors = [wrong_parameter(flaw, operation) for flaw in cast(RequestValidationError, error).errors()]
+    document = request.app.openapi()
+    operation = document["paths"].get(template, {}).get(method, {})
+    errors = [wrong_parameter(flaw, operation, document) for flaw in cast(RequestValidationError, error).errors()]
     return Refusal("parameter_invalid", " ".join(found.message for found in errors), errors=errors).response()
 
 

@@ -139,12 +139,12 @@ def test_a_wrong_item_of_a_parameter_goes_by_its_name_and_names_what_there_is(se
 
 def test_every_parameter_has_words_of_its_own(service: Listening):
     """None is described as just any value."""
-    paths = service.client.get("/openapi.json").json()["paths"]
-    for path, methods in paths.items():
+    document = service.client.get("/openapi.json").json()
+    for path, methods in document["paths"].items():
         for operation in methods.values():
             for parameter in operation.get("parameters", []):
                 flaw = {"loc": (parameter["in"], parameter["name"]), "type": "x", "input": "y"}
-                error = wrong_parameter(flaw, operation)
+                error = wrong_parameter(flaw, operation, document)
                 assert error.expected not in ("any value", "another value"), (path, parameter["name"])
 
 

@@ -114,21 +114,23 @@ def test_a_token_is_listed_used_and_revoked_at_once(service: Listening):
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    ("wanted", "words"),
     [
-        {"name": "x", "scopes": ["everything"]},
-        {"name": "x", "scopes": []},
-        {"name": "", "scopes": ["read"]},
-        {"name": "a b", "scopes": ["read"]},
-        {"name": "x" * 65, "scopes": ["read"]},
-        {"name": "x", "scopes": ["read"], "expiresInSeconds": 0},
-        {"name": "x", "scopes": ["read"], "expiresInSeconds": 1e99},
-        {"name": "x", "scope": ["read"]},
-        ["read"],
+        ({"name": "x", "scopes": ["everything"]}, "expected one of read, submit, control, admin"),
+        ({"name": "x", "scopes": []}, "expected a list, not empty"),
+        ({"name": "", "scopes": ["read"]}, "of at most 64 characters that matches ^[A-Za-z0-9]"),
+        ({"name": "a b", "scopes": ["read"]}, 'name is "a b"; expected text of at most 64 characters that matches'),
+        ({"name": "x" * 65, "scopes": ["read"]}, "expected text of at most 64 characters"),
+        ({"name": "x", "scopes": ["read"], "expiresInSeconds": 0}, "expected a number greater than 0"),
+        ({"name": "x", "scopes": ["read"], "expiresInSeconds": 1e99}, "and at most 3153600000"),
+        ({"name": "x", "scope": ["read"]}, "scope is no property here; known are name, scopes, expiresInSeconds"),
+        ({"name": "x"}, "scopes is missing; expected a list, not empty"),
+        (["read"], 'the body is ["read"]; expected an object'),
     ],
 )
-def test_a_wrong_wish_is_refused_with_its_place(service: Listening, wanted: Any):
+def test_a_wrong_wish_is_refused_with_its_place(service: Listening, wanted: Any, words: str):
     problem = check_problem(service.client.post("/v1/tokens", json=wanted), 422, "parameter_invalid")
+    assert words in problem["detail"]
     assert problem["errors"]
     check_problem(service.client.post("/v1/tokens", content=b'{"name": NaN}'), 400, "malformed_json")
 
