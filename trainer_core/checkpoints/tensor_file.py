@@ -5,7 +5,7 @@ format is small: eight bytes of header length, a JSON header, the tensors' bytes
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -34,9 +34,13 @@ _TYPES = {
     torch.bool: "BOOL",
 }
 
+# What torch.cat takes, and how many bytes are put together.
+_JOINED = frozenset(_TYPES) - {torch.float8_e4m3fn, torch.uint64, torch.uint32, torch.uint16}
+_BLOCK = 1 << 22
+
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], about: Mapping[str, str] | None = None) -> FileRecord:
-    """Write ``tensors`` in logical order whatever their strides and devices, one at a time in memory; ``about`` goes into the
+    """Write ``tensors`` in logical order whatever their strides and devices, one, or 4 MiB of small ones, at a time in memory; ``about`` goes into the
     file's metadata.
 
     Raises Failure ``model_invalid`` for a type without a name in the format (quantized ones), OSError as ``write_hashed`` does.
@@ -70,7 +74,25 @@ def _chunks(tensors: dict[str, Tensor], about: Mapping[str, str]) -> Iterator[by
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little") + text
-    for tensor in tensors.values():
-        if tensor.numel():
-            flat = tensor.detach().cpu().contiguous().resolve_conj().resolve_neg().reshape(-1)
-            yield flat.view(torch.uint8).numpy().data
+    for block in _blocks(tensors.values()):
+        flat = block[0] if len(block) == 1 else torch.cat(block)
+        yield flat.cpu().contiguous().resolve_conj().resolve_neg().view(torch.uint8).numpy().data
+
+
+def _blocks(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """``tensors``, flat, those that are small with their neighbours of the same type on the same device: each piece that is written
+    interrupts the training beside it, however small it is."""
+    block: list[Tensor] = []
+    size = 0
+    for tensor in tensors:
+        if not tensor.numel():
+            continue
+        flat = tensor.detach().reshape(-1)
+        alike = block and (flat.dtype, flat.device) == (block[0].dtype, block[0].device) and flat.dtype in _JOINED
+        if block and not (alike and size + flat.nbytes <= _BLOCK):
+            yield block
+            block, size = [], 0
+        block.append(flat)
+        size += flat.nbytes
+    if block:
+        yield block

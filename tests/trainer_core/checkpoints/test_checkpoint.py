@@ -137,6 +137,17 @@ def test_every_type_and_layout_of_tensors_survives(tmp_path: Path) -> None:
     assert read.optimizer == written.optimizer
 
 
+def test_small_tensors_are_written_together_and_read_apart(tmp_path: Path) -> None:
+    kinds = [torch.float32, torch.float16, torch.bool, torch.uint16, torch.uint64, torch.float8_e4m3fn, torch.complex64]
+    model = {f"{kind}.{length}": torch.arange(length).to(kind) for kind in kinds for length in (1, 2, 3, 0)}
+    model |= {f"large.{number}": torch.full((1_000_000,), float(number)) for number in range(3)}
+    model |= {f"conjugate.{number}": torch.tensor([1 + 2j, number]).conj() for number in range(2)}
+    written = Snapshot(model, {}, {}, [])
+    path = Path(CheckpointFolder(tmp_path, 1).save(written.packed(), kind="final", epoch=1, step=1, is_best=False).path)
+    for name, tensor in load_snapshot(path).model.items():
+        assert (tensor.dtype, tensor.tolist()) == (model[name].dtype, model[name].tolist()), name
+
+
 def test_a_view_with_gaps_keeps_its_values(tmp_path: Path) -> None:
     table = torch.arange(12.0).reshape(3, 4)
     written = Snapshot({"part": table[:, 1:3], "row": table[0].expand(3, 4)}, {}, {}, [])
