@@ -46,7 +46,7 @@ class KeepingHeap(Heap):
         self._bound, self._processes, self._every = bound, processes, every_seconds
         self._looked = time.monotonic()
         self._needed = 0
-        self._kept = self._keeps = not self._is_scarce(memory_in_use(_CPU))
+        self._has_kept = self._keeps = not self._is_scarce(memory_in_use(_CPU))
         # A step shows what it needs where nothing was kept before it.
         self._learns = True
         if self._keeps:
@@ -54,7 +54,7 @@ class KeepingHeap(Heap):
 
     def look(self) -> None:
         """After a step, at most once in ``every_seconds``: give back what is kept where it is too much."""
-        if not self._kept:
+        if not self._has_kept:
             return
         now = time.monotonic()
         if not self._learns and now - self._looked < self._every:
