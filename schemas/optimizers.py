@@ -15,6 +15,12 @@ LEFT_OUT = {
     "LBFGS": "LBFGS wants the loss evaluated several times a step, which this loop does not do",
     "SparseAdam": "SparseAdam wants sparse gradients",
 }
+# Optimizers that other libraries have, and torch's that works alike; None where none does, however near the spelling.
+RELATIVES: dict[str, str | None] = {
+    **dict.fromkeys(("AdaBelief", "AdEMAMix", "AdamP", "AdamW8bit", "FusedAdam", "LAMB", "FusedLAMB"), "AdamW"),
+    **dict.fromkeys(("LARS", "SGDP", "SGDW", "SGDM", "Momentum", "MomentumSGD"), "SGD"),
+    **dict.fromkeys(("Adan", "CAME", "Lion", "Lookahead", "Prodigy", "Ranger", "Shampoo", "SOAP", "Sophia")),
+}
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,21 @@ from typing import Any
 
 from schemas.arguments import Argument, Condition, Entry, given_of
 from schemas.kinds import Unfit
+from schemas.problems import PatchOperation
 from schemas.result import Place
 from trainer_core.failure import Failure
 
 
-def invalid(pointer: str, message: str, *, next_move: str | None = None, detail: str | None = None) -> Failure:
+def invalid(
+    pointer: str,
+    message: str,
+    *,
+    next_move: str | None = None,
+    fix: list[PatchOperation] | None = None,
+    detail: str | None = None,
+) -> Failure:
     """The failure of one property of the request, by its JSON pointer."""
-    return Failure("input_invalid", message, place=Place(pointer=pointer), next_move=next_move, detail=detail)
+    return Failure("input_invalid", message, place=Place(pointer=pointer), next_move=next_move, fix=fix, detail=detail)
 
 
 class Arguments:

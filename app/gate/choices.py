@@ -8,16 +8,16 @@ from itertools import islice
 from typing import TypeVar, get_args
 
 from app.gate.arguments import TRAINING, Document, Errors, argument_errors, value_errors
+from app.gate.entry_names import hint, meant
 from app.gate.finder_choices import finder_errors
 from app.gate.group_choices import group_errors
 from app.gate.node_choices import node_errors
 from app.gate.patches import Path, apply, has, look, remove, replace
 from app.gate.request_errors import MAX_ERRORS, named, said, wrong
-from app.gate.spellings import closest
 from app.gate.strategy_choices import strategy_errors
 from schemas.arguments import Entry, given_of
 from schemas.losses import LOSSES, LossEntry, Task, default_loss, find_loss
-from schemas.optimizers import LEFT_OUT, OPTIMIZERS, find_optimizer
+from schemas.optimizers import OPTIMIZERS, find_optimizer
 from schemas.problems import RequestError
 from schemas.schedules import SCHEDULES, find_schedule
 from schemas.training import TrainingConfig
@@ -105,9 +105,9 @@ def _named_entry(
     if entry is not None:
         return entry, []
     names = [entry.name for entry in entries]
-    left_out = next((why for other, why in LEFT_OUT.items() if other.lower() == name.lower()), None)
-    near = None if left_out else closest(name, names, cutoff=0.5)
-    message = f"{named(path)} is {said(name)}; expected one of {', '.join(names)}.{f' {left_out}.' if left_out else ''}"
+    near = meant(name, names, find)
+    further = "" if near else hint(key, name, default)
+    message = f"{named(path)} is {said(name)}; expected one of {', '.join(names)}.{further}"
     fix = [replace(path, near)] if near else [remove(path)]
     error = wrong(path, "not_allowed", message, got=name, allowed=list(names), suggestion=near, fix=fix)
     return (find(near) if near else usual), [error]

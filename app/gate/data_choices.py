@@ -1,4 +1,5 @@
-"""Formats that the data's paths deny: a folder is read by another reader than a file. What is in a file is the worker's to judge."""
+"""Formats that the data's paths deny: a folder is read by another reader than a file. And several targets, of which a run has
+one. What is in a file is the worker's to judge."""
 
 import os
 from collections.abc import Iterator
@@ -12,6 +13,21 @@ from schemas.problems import RequestError
 _TRAIN: Path = ("dataConfig", "trainPath")
 _VALIDATION: Path = ("dataConfig", "valPath")
 _FORMAT: Path = ("dataConfig", "format")
+_TARGET: Path = ("dataConfig", "target")
+
+
+def target_errors(document: dict[str, Any]) -> Iterator[RequestError]:
+    """Several targets. Without a fix: with one of them, or none, in its place the others would be learnt from, and which columns
+    are left the request does not say."""
+    target = look(document, _TARGET)
+    if not isinstance(target, list) or len(target) < 2 or not all(isinstance(name, str) for name in target):
+        return
+    message = (
+        f"{named(_TARGET)} names {len(target)} targets; expected one. Train one request for each, with the columns to learn from "
+        f"and no other target in dataConfig.features; or all at once: save them side by side as an array y of shape (rows, "
+        f"{len(target)}) in an .npz file, with the features as x, and set trainingConfig.task."
+    )
+    yield wrong(_TARGET, "wrong_type", message, got=target, expected="text, not empty")
 
 
 def data_errors(

@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 from app.exports import available
 from app.gate.choices import canonical_names, choice_errors, own_loss_errors
-from app.gate.data_choices import data_errors
+from app.gate.data_choices import data_errors, target_errors
 from app.gate.envelope import unwrap
 from app.gate.export_choices import export_errors
 from app.gate.isolation_choices import isolation_errors
 from app.gate.metric_choices import figure_errors, mode_errors, with_known_task
-from app.gate.model_choices import model_errors
+from app.gate.model_choices import freeze_errors, model_errors
 from app.gate.model_names import Names
 from app.gate.model_source import ModelSource
 from app.gate.no_effect import no_effect_warnings
@@ -118,14 +118,14 @@ class Gate:
             return Examined(None, unwrapped.errors)
         given = without_nulls(unwrapped.input)
         paths = self._paths.check(given) if depth == "paths" else None
-        devices = self._device_errors(given)
-        # One error for devices: with the schema's bound alone its fix would bring up the other.
-        places = {error.pointer for error in devices}
+        # One error for each: the schema's fix of devices would bring up another, and that of several targets teach one by another.
+        nearer = [*self._device_errors(given), *target_errors(given)]
+        places = {error.pointer for error in nearer}
         errors = [error for error in schema_errors(given) if error.pointer not in places]
         engine, format = (paths.engine, paths.format) if paths else _as_said(given)
         names = paths.source.names if paths and paths.source else None
         errors += self._choices(given, engine, format, names)
-        errors += [*devices, *isolation_errors(given, self._settings.isolation)]
+        errors += [*nearer, *isolation_errors(given, self._settings.isolation)]
         errors += notify_errors(given, self._targets, look=depth == "paths")
         errors += [*([] if _gpus(self._settings) else gpu_errors(given)), *export_errors(given, available())]
         errors = [*errors, *(paths.errors if paths else [])]
@@ -155,8 +155,9 @@ class Gate:
         own_figures = names is None or not names.lacks("metrics")
         errors = choice_errors(given if own_loss else known)
         errors += [*figure_errors(known, engine, own_figures), *mode_errors(given, own_figures)]
-        if names and "loss" in names.made and engine == "native":
-            errors += own_loss_errors(given)
+        if engine == "native":
+            errors += freeze_errors(given)
+            errors += own_loss_errors(given) if names and "loss" in names.made else []
         return errors
 
     def _device_errors(self, document: dict[str, Any]) -> list[RequestError]:

@@ -1,4 +1,5 @@
-"""What a request says of a model file and the file's own text denies. The file is not run: what the text leaves open passes."""
+"""What a request says of a model that the model file's own text, or every model, denies. The file is not run: what its text
+leaves open passes."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from schemas.problems import RequestError
 _MODEL: Path = ("modelConfig",)
 _CLASS: Path = (*_MODEL, "className")
 _ARGS: Path = (*_MODEL, "args")
+_FREEZE: Path = (*_MODEL, "freeze")
 _FORMAT: Path = ("dataConfig", "format")
 
 
@@ -23,6 +25,24 @@ def model_errors(document: dict[str, Any], names: Names) -> Iterator[RequestErro
     if look(document, _FORMAT) == "modelFile" and names.lacks("build_dataset"):
         message = f"{named(_FORMAT)} is modelFile, but the model file defines no build_dataset(path, split)."
         yield wrong(_FORMAT, "conflict", message, got="modelFile", fix=[remove(_FORMAT)])
+
+
+def freeze_errors(document: dict[str, Any]) -> Iterator[RequestError]:
+    """A pattern that fits the parameters of any model: nothing would be left to train."""
+    patterns = look(document, _FREEZE)
+    places = [index for index, each in enumerate(patterns if isinstance(patterns, list) else []) if _fits_all(each)]
+    for index in places[:1]:
+        path = (*_FREEZE, index)
+        of_all = len(places) == len(patterns)
+        without = "left out, all are trained" if of_all else "without it the other patterns hold"
+        message = f"{named(path)} is {said(patterns[index])}, which fits every parameter: none is left to train. Name those that stand still (backbone.*); {without}."
+        fix = [remove(_FREEZE)] if of_all else [remove((*_FREEZE, place)) for place in reversed(places)]
+        yield wrong(path, "conflict", message, got=patterns[index], fix=fix)
+
+
+def _fits_all(pattern: Any) -> bool:
+    """Whether it is a star, or stars and one character that may be any: no name is empty."""
+    return isinstance(pattern, str) and "*" in pattern and pattern.replace("*", "") in ("", "?")
 
 
 def _class_name(document: dict[str, Any], names: Names) -> Iterator[RequestError]:

@@ -133,3 +133,14 @@ def test_a_loss_that_does_not_fit_class_folders_is_refused(gate: Gate) -> None:
     found = gate.examine(changed("trainingConfig", {"loss": "mse"}), "paths")
     assert [error.pointer for error in found.errors] == ["/trainingConfig/loss"]
     assert look(found.suggested_input, ("trainingConfig", "loss")) == "cross_entropy"
+
+
+def test_several_targets_are_refused_without_a_fix_that_would_teach_one_by_another(gate: Gate) -> None:
+    for depth in ("schema", "paths"):
+        found = gate.examine(changed("dataConfig", "target", ["y1", "y2"], base=TABLE), depth)
+        (error,) = found.errors
+        assert (error.pointer, error.code, error.fix) == ("/dataConfig/target", "wrong_type", None)
+        assert "shape (rows, 2) in an .npz file" in error.message
+        assert found.suggested_input is None
+    one = gate.examine(changed("dataConfig", "target", ["y1"], base=TABLE), "paths")
+    assert one.suggested_input["dataConfig"]["target"] == "y1"

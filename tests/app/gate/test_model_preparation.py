@@ -82,9 +82,27 @@ def test_a_weight_decay_that_the_optimizer_does_not_have(gate):
     assert not gate.examine(apply(document, error.fix), "paths").errors
 
 
+@pytest.mark.parametrize(
+    ("patterns", "index", "left"),
+    [(["*"], 0, None), (["**"], 0, None), (["?*"], 0, None), (["backbone.*", "*"], 1, ["backbone.*"])],
+)
+def test_a_pattern_that_fits_any_parameter_is_refused(gate, patterns, index, left):
+    document = changed("modelConfig", "freeze", patterns)
+    found = gate.examine(document, "paths")
+    (error,) = found.errors
+    assert (error.pointer, error.code) == (f"/modelConfig/freeze/{index}", "conflict")
+    assert found.suggested_input["modelConfig"].get("freeze") == left
+    assert not gate.examine(found.suggested_input, "paths").errors
+
+
+@pytest.mark.parametrize("patterns", [["*.*"], ["??*"], ["?"], ["*weight", "*bias"], ["[!h]*"], []])
+def test_what_may_leave_something_to_train_is_for_the_worker_to_judge(gate, patterns):
+    assert not gate.examine(changed("modelConfig", "freeze", patterns), "paths").errors
+
+
 def test_scikit_learn_has_no_use_for_any_of_it(gate):
     document = changed("modelPath", "models/forest.py")
-    document["modelConfig"] = {"weights": "weights/resnet18.safetensors", "freeze": ["a"]}
+    document["modelConfig"] = {"weights": "weights/resnet18.safetensors", "freeze": ["*"]}
     document["trainingConfig"] |= {
         "parameterGroups": [{"match": "a", "learningRateFactor": 2}],
         "gradientCheckpointing": True,

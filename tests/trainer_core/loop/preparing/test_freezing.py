@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from app.gate.patches import apply
 from schemas.events import ModelLoaded
 from trainer_core.failure import Failure
 from trainer_core.loop.evaluation import evaluating
@@ -83,9 +84,30 @@ def test_a_pattern_that_fits_nothing_is_refused_with_a_near_name_as_fix():
     freeze(network(), [error.fix[0].value])
 
 
-def test_nothing_left_to_train_is_refused():
-    with pytest.raises(Failure, match="leaves no parameter to train"):
-        freeze(network(), ["*"])
+@pytest.mark.parametrize(
+    ("patterns", "left"),
+    [(["*"], []), (["backbone", "head"], ["backbone"]), (["backbone", "*.bias", "head"], ["backbone"])],
+    ids=["one", "by modules", "two of three"],
+)
+def test_nothing_left_to_train_is_refused_with_the_patterns_to_leave_out(patterns, left):
+    """Those of what stands nearest to the output."""
+    with pytest.raises(Failure, match="leaves no parameter to train: of 8, ") as caught:
+        freeze(network(), patterns)
+    error = caught.value.error
+    assert error.place.pointer == "/modelConfig/freeze"
+    assert all(repr(pattern) in error.next_move for pattern in patterns if pattern not in left)
+    mended = apply({"modelConfig": {"freeze": patterns}}, error.fix)["modelConfig"].get("freeze", [])
+    assert mended == left
+    model = network()
+    freeze(model, mended)
+    assert list(model.parameters())[-1].requires_grad
+
+
+def test_a_model_file_that_freezes_all_by_itself_is_told_so():
+    model = network().requires_grad_(False)
+    with pytest.raises(Failure, match="The model file gives no parameter requires_grad=True") as caught:
+        freeze(model, ["backbone"])
+    assert caught.value.error.fix is None
 
 
 def test_a_run_trains_the_rest_alone(bench):
