@@ -10,6 +10,7 @@ from schemas.problems import PatchOperation
 Bound = Literal["compute", "data", "evaluation", "checkpoints", "startUp"]
 
 RecommendationCode = Literal[
+    "leave_out_identifiers",
     "lower_learning_rate",
     "raise_learning_rate",
     "use_found_learning_rate",

@@ -7,6 +7,7 @@ from schemas.problems import PatchOperation
 from schemas.schedules import find_schedule
 from schemas.summary import Recommendation, Summary
 
+_FEATURES = "/dataConfig/features"
 _RATE = "/trainingConfig/learningRate"
 _RATE_FINDER = "/trainingConfig/learningRateFinder"
 _EPOCHS = "/trainingConfig/epochs"
@@ -25,6 +26,20 @@ _FAR = 100
 _SHRINKS = 0.05
 # How far the mean of the classes' recalls lies below the accuracy where rare classes are given up.
 _GIVEN_UP = 0.1
+
+
+def _leave_out_identifiers(facts: Facts, summary: Summary | None) -> Recommendation | None:
+    """Where columns of the table name its rows: figures of validation say nothing then."""
+    named, others = facts.features.identifiers, facts.features.others
+    if not named:
+        return None
+    listed = ", ".join(named[:20])
+    reason = (
+        f"{listed}: another value in each training row, as identifiers have. The figures of validation are no measure of new "
+        "rows, which have others: train on the other columns."
+    )
+    patch = [facts.change(_FEATURES, list(others))]
+    return made("leave_out_identifiers", reason, patch, columns=list(named))
 
 
 def _lower_learning_rate(facts: Facts, summary: Summary | None) -> Recommendation | None:
@@ -194,6 +209,7 @@ def _lowest_epoch(facts: Facts) -> int:
 
 
 BETTER: tuple[Rule, ...] = (
+    _leave_out_identifiers,
     _lower_learning_rate,
     _raise_learning_rate,
     _use_found_learning_rate,

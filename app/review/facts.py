@@ -39,10 +39,18 @@ class Spent:
 
 
 @dataclass(frozen=True)
+class Features:
+    """Columns of a table that name its rows, and the ``others`` that are learnt from; both empty where none does."""
+
+    identifiers: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Facts:
     """Of a run that ended in ``state``: its curve, which epoch is the best, the request with every choice filled in, codes of
     its alerts, its newest checkpoint (empty without one), what it found out by trying, how many training samples
-    each class has (empty: unknown), and the bytes that its device had in use and has (0: unknown)."""
+    each class has (empty: unknown), which columns of a table name its rows, and the bytes that its device had in use and has (0: unknown)."""
 
     state: str
     rows: Sequence[EpochRow]
@@ -54,6 +62,7 @@ class Facts:
     spent: Spent = field(default_factory=Spent)
     tuning: Sequence[TuningEntry] = ()
     class_counts: Mapping[str, int] = field(default_factory=dict)
+    features: Features = field(default_factory=Features)
     memory: int = 0
     memory_limit: int = 0
 

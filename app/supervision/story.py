@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from app.review.facts import Features
 from schemas.events import (
     Alert,
     AttemptFailed,
@@ -71,6 +72,7 @@ class Story:
     exports: dict[str, Export] = field(default_factory=dict)
     resolved: dict[str, Any] = field(default_factory=dict)
     class_counts: dict[str, int] = field(default_factory=dict)
+    features: Features = field(default_factory=Features)
     started: JobStarted | None = None
     finalizing: RunFinalizing | None = None
     first_time: str | None = None
@@ -104,6 +106,7 @@ class Story:
                 self.resolved = resolved
             case DataLoaded(profile=profile):
                 self.class_counts = _counts(profile)
+                self.features = _described_by(profile)
             case RunRestored() as restored:
                 self._restore(restored)
             case EpochCompleted() as completed:
@@ -191,3 +194,11 @@ def _counts(profile: dict[str, Any]) -> dict[str, int]:
     train = counts.get("train") if isinstance(counts, dict) else None
     whole = isinstance(train, dict) and all(type(count) is int and count >= 0 for count in train.values())
     return dict(train) if whole and train else {}
+
+
+def _described_by(profile: dict[str, Any]) -> Features:
+    """Columns that name the rows of a table, and the others."""
+    found = profile.get("identifiers")
+    sides = [found.get(name) for name in ("columns", "others")] if isinstance(found, dict) else []
+    whole = all(isinstance(side, list) and side and all(isinstance(name, str) for name in side) for side in sides)
+    return Features(*map(tuple, sides)) if sides and whole else Features()

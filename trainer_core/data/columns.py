@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from schemas.events import Alert
+from schemas.problems import PatchOperation
 from schemas.result import Place
 from trainer_core.data.samples import Indices
 from trainer_core.failure import Failure
@@ -27,12 +28,19 @@ def choose_columns(table: pd.DataFrame, rows: Indices, path: str) -> tuple[dict[
     """
     kinds: dict[str, Kind] = {}
     dropped: dict[str, str] = {}
+    texts: list[str] = []
     for name in table.columns:
         reason = _useless(table[name], str(name))
         if reason:
             dropped[str(name)] = reason
+            continue
+        kind = _kind(table[name], rows, Place(path=path, column=str(name)))
+        if kind == "category" and table[name].nunique() > MOST_CATEGORIES:
+            texts.append(str(name))
         else:
-            kinds[str(name)] = _kind(table[name], rows, Place(path=path, column=str(name)))
+            kinds[str(name)] = kind
+    if texts:
+        raise _many_texts(table, texts, list(kinds), path)
     if not kinds:
         message = f"No column is left to learn from: {_listed(dropped)}."
         raise Failure("data_invalid", message, place=Place(path=path, pointer="/dataConfig/features"))
@@ -95,17 +103,21 @@ def _kind(column: pd.Series, rows: Indices, place: Place) -> Kind:
     if types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype):
         return "number"
     _check_no_numbers(column, rows, place)
-    distinct = column.nunique()
-    if distinct > MOST_CATEGORIES:
-        example = column.dropna().iloc[0]
-        raise Failure(
-            "data_invalid",
-            f"Column {place.column!r} holds {distinct} different texts (such as {str(example)[:40]!r}); at most "
-            f"{MOST_CATEGORIES} are taken as categories.",
-            next_move="Leave it out with dataConfig.features, or turn it into numbers with build_dataset in the model file.",
-            place=place,
-        )
     return "category"
+
+
+def _many_texts(table: pd.DataFrame, names: list[str], others: list[str], path: str) -> Failure:
+    """The failure of columns of more texts than categories may be; the fix names the ``others``."""
+    column = table[names[0]]
+    more = f" (and so do {', '.join(names[1:20])})" if len(names) > 1 else ""
+    return Failure(
+        "data_invalid",
+        f"Column {names[0]!r} holds {column.nunique()} different texts (such as {str(column.dropna().iloc[0])[:40]!r}); at most "
+        f"{MOST_CATEGORIES} are taken as categories{more}.",
+        next_move="Leave it out with dataConfig.features, or turn it into numbers with build_dataset in the model file.",
+        place=Place(path=path, column=names[0]),
+        fix=[PatchOperation(op="add", path="/dataConfig/features", value=others)] if others else None,
+    )
 
 
 def is_date(column: pd.Series) -> bool:

@@ -1,5 +1,6 @@
 """Tables: CSV, Parquet and JSON Lines, a target column and the rest to learn from."""
 
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from schemas.request import TrainingRequest
 from schemas.result import Place
 from trainer_core.data.columns import choose_columns, dates, is_date
 from trainer_core.data.encoder import Encoder
+from trainer_core.data.identifiers import alert_of, identifiers
 from trainer_core.data.samples import ArraySamples, Data, Indices, each_input
 from trainer_core.data.split import hold_out
 from trainer_core.data.table_files import READERS
@@ -50,10 +52,13 @@ def load(request: TrainingRequest, format: DataFormat, _model_file: ModelFile) -
             _validation_side(config.val_path, format, target, features, coding),
         ]
     columns, notes = choose_columns(sides[0][0][features], sides[0][2], config.train_path)
+    named = identifiers(sides[0][0], columns)
     encoder = Encoder.fit(sides[0][0], columns, config.preprocessing.standardize)
     parts = [ArraySamples(encoder.encode(rows, numbers, path), answers) for rows, answers, numbers, path in sides]
-    warnings += notes + encoder.alerts([rows for rows, *_ in sides])
+    warnings += alert_of(named, len(sides[0][0])) + notes + encoder.alerts([rows for rows, *_ in sides])
     profile = _profile(parts, encoder, coding, target)
+    if named:
+        profile["identifiers"] = {"columns": named, "others": [name for name in columns if name not in named]}
     preprocessing = {**encoder.to_json(), "target": target, "classes": list(coding.classes) if coding.classes else None}
     return Data(parts[0], parts[1], coding.task, coding.classes, format, profile, preprocessing, warnings)
 
@@ -87,8 +92,29 @@ def _target_name(table: pd.DataFrame, config: DataConfig) -> str:
     if config.target is None:
         return str(table.columns[-1])
     if config.target not in table.columns:
-        raise _unknown_column(config.target, table, config.train_path, "/dataConfig/target")
+        raise _several_targets(config.target, table, config) or _unknown_column(
+            config.target, table, config.train_path, "/dataConfig/target"
+        )
     return config.target
+
+
+def _several_targets(name: str, table: pd.DataFrame, config: DataConfig) -> Failure | None:
+    """The failure of a target that names several columns of ``table``: one of them is learnt, and from none of the others."""
+    columns = [str(column) for column in table.columns]
+    wanted = [part.strip() for part in re.split(r"[,;|+]", name)]
+    if len(wanted) < 2 or not all(part in columns for part in wanted):
+        return None
+    left = [column for column in config.features or columns if column not in wanted]
+    fix = [PatchOperation(op="replace", path="/dataConfig/target", value=wanted[0])]
+    fix += [PatchOperation(op="add", path="/dataConfig/features", value=left)] if left else []
+    return Failure(
+        "data_invalid",
+        f"dataConfig.target {name!r} names {len(wanted)} columns; a table has one target.",
+        next_move=f"Learn one at a time, and none from another, as the fix does for {wanted[0]!r}; or save all as an array y of "
+        f"shape (rows, {len(wanted)}) in an .npz file, with the features as x.",
+        place=Place(path=config.train_path, column=name, pointer="/dataConfig/target"),
+        fix=fix,
+    )
 
 
 def _feature_names(table: pd.DataFrame, config: DataConfig, target: str) -> list[str]:

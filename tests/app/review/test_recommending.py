@@ -9,7 +9,7 @@ import pytest
 
 from app.gate.gate import Gate
 from app.gate.patches import apply
-from app.review.facts import Facts, Spent
+from app.review.facts import Facts, Features, Spent
 from app.review.recommending import recommend
 from app.review.summarizing import summarize
 from app.settings import Settings
@@ -47,6 +47,10 @@ DIVERGED = TrainingError(
 )
 # For each: settings, and what is known of the run.
 RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "leave_out_identifiers": (
+        {},
+        {"rows": rows(FALLING, SETTLED), "best_epoch": 10, "features": Features(("id",), ("age", "income"))},
+    ),
     "lower_learning_rate": (
         {"scheduler": "OneCycleLR", "schedulerArgs": {"max_lr": 0.5}},
         {"state": "failed", "error": DIVERGED, "rows": []},
@@ -128,12 +132,16 @@ def checkpoint(tmp_path: Path, gate: Gate) -> Path:
     return path
 
 
-def resolved(gate: Gate, training: dict[str, Any]) -> dict[str, Any]:
+IMAGES = REQUEST["dataConfig"] | {"format": "imageFolder", "batchSize": 32, "numWorkers": 1}
+TABLE = {"trainPath": "data/table.csv", "format": "csv", "batchSize": 32}
+
+
+def resolved(gate: Gate, training: dict[str, Any], data: dict[str, Any] = IMAGES) -> dict[str, Any]:
     """A request as a run resolves it."""
     document = {
         **REQUEST,
         "engine": "native",
-        "dataConfig": REQUEST["dataConfig"] | {"format": "imageFolder", "batchSize": 32, "numWorkers": 1},
+        "dataConfig": data,
         "trainingConfig": {"epochs": 10, "learningRate": 0.01, "weightDecay": 0.01} | training,
         "checkpointConfig": {"saveEverySteps": 1},
     }
@@ -147,7 +155,7 @@ def found(gate: Gate, checkpoint: Path, code: str) -> tuple[Facts, list[Recommen
     training, known = RUNS[code]
     facts = Facts(
         **{"state": "succeeded", "best_epoch": None, "latest_path": str(checkpoint)} | known,
-        resolved=resolved(gate, training),
+        resolved=resolved(gate, training, TABLE if "features" in known else IMAGES),
     )
     return facts, recommend(facts, summarize(facts))
 

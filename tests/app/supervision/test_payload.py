@@ -145,6 +145,28 @@ def test_rare_classes_are_known_from_the_data_whatever_a_worker_says_of_them(cou
     assert [each.code for each in valid(fold(events, SUCCEEDED, ROW)).recommendations] == advised
 
 
+@pytest.mark.parametrize(
+    ("identifiers", "features"),
+    [
+        ({"columns": ["id"], "others": ["age", "size"]}, ["age", "size"]),
+        ({"columns": ["id"], "others": []}, None),
+        ({"columns": ["id"], "others": ["age", 3]}, None),
+        ({"columns": "id", "others": "age"}, None),
+        (["id"], None),
+    ],
+)
+def test_columns_that_name_the_rows_are_known_from_the_data_whatever_a_worker_says_of_them(identifiers, features):
+    settings = {"engine": "native", "dataConfig": {"format": "csv"}, "trainingConfig": {}}
+    data = DataLoaded(
+        format="csv", task="classification", train_samples=100, val_samples=9, profile={"identifiers": identifiers}
+    )
+    events = story(STARTED, data, RunResolved(resolved=settings, chosen={}), epoch(1, 0.3, is_best=True, val_loss=0.3))
+    made = valid(fold(events, SUCCEEDED, ROW)).recommendations
+    assert [(each.code, each.patch[0].value) for each in made] == (
+        [("leave_out_identifiers", features)] if features else []
+    )
+
+
 def test_a_job_that_never_started_has_a_payload():
     payload = valid(
         fold([], Outcome(state="cancelled", error=training_error("cancelled", "Cancelled in the queue.")), ROW)

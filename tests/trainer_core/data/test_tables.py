@@ -264,3 +264,20 @@ def test_validation_needs_the_same_columns_and_classes(refuse, tmp_path: Path):
     error = refuse("train.csv", valPath="other.csv")
     assert "Classes huge are not among those of the training samples: high, low" in error.message
     assert error.place.row == 4
+
+
+@pytest.mark.parametrize("name", ["age,city", "age; city", "age|city"])
+def test_several_target_columns_are_learnt_one_at_a_time_and_none_from_another(load, refuse, tmp_path: Path, name):
+    table = write(tmp_path, PEOPLE)
+    error = refuse(table, target=name)
+    assert (error.code, error.place.pointer) == ("data_invalid", "/dataConfig/target")
+    assert "names 2 columns" in error.message
+    fix = {move.path: move.value for move in error.fix}
+    assert fix == {"/dataConfig/target": "age", "/dataConfig/features": ["member", "income"]}
+    assert load(table, target="age", features=["member", "income"]).preprocessing["target"] == "age"
+
+
+def test_a_comma_in_the_name_of_a_target_is_a_comma(load, tmp_path: Path):
+    frame = pd.DataFrame({"a": range(4), "b": range(4), "a,b": [0, 1, 0, 1]})
+    frame.to_csv(tmp_path / "comma.csv", index=False)
+    assert load("comma.csv", target="a,b").preprocessing["target"] == "a,b"
