@@ -199,6 +199,10 @@ def _counts(profile: dict[str, Any]) -> dict[str, int]:
 def _described_by(profile: dict[str, Any]) -> Features:
     """Columns that name the rows of a table, and the others."""
     found = profile.get("identifiers")
-    sides = [found.get(name) for name in ("columns", "others")] if isinstance(found, dict) else []
-    whole = all(isinstance(side, list) and side and all(isinstance(name, str) for name in side) for side in sides)
-    return Features(*map(tuple, sides)) if sides and whole else Features()
+    sides = [_names(found.get(key)) for key in ("columns", "others")] if isinstance(found, dict) else []
+    return Features(*sides) if sides and all(sides) else Features()
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """A list of names as one; else none."""
+    return tuple(value) if isinstance(value, list) and all(isinstance(name, str) for name in value) else ()

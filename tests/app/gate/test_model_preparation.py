@@ -109,7 +109,9 @@ def test_scikit_learn_has_no_use_for_any_of_it(gate):
         "compile": "on",
         "deterministic": True,
     }
-    warnings = gate.examine(document, "paths").warnings
+    found = gate.examine(document, "paths")
+    assert found.errors == []
+    warnings = found.warnings
     assert {warning.pointer for warning in warnings} == {
         "/modelConfig/weights",
         "/modelConfig/freeze",
