@@ -36,6 +36,19 @@ EXPORTS: dict[ExportFormat, ExportEntry] = {
 assert set(EXPORTS) == set(get_args(ExportFormat))
 
 
+class ExportInput(Document):
+    """A tensor that an exported program takes."""
+
+    name: Annotated[str, Field(description="In the program; of ONNX the name that the session takes it by.")]
+    type: Annotated[str, Field(description="float32, int64, bool ...")]
+    shape: Annotated[
+        list[int | str],
+        Field(
+            description="A number: this size alone. A name (samples, length): any size, the same wherever the name stands."
+        ),
+    ]
+
+
 class ExportConfig(Document):
     """What the best weights are exported to, when the training has ended well or was stopped to be kept."""
 

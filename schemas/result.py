@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from schemas.base import Document
-from schemas.exporting import ExportFormat
+from schemas.exporting import ExportFormat, ExportInput
 from schemas.failures import FailureCode, Recovery
 from schemas.isolation import Isolation
 from schemas.problems import PatchOperation
@@ -138,12 +138,19 @@ class Export(Document):
         bool | None,
         Field(description="Of a program: whether it takes any number of samples; false: those of its check."),
     ] = None
+    inputs: Annotated[
+        list[ExportInput] | None,
+        Field(description="Of a program: the tensors it takes, in the order in which the model takes them."),
+    ] = None
     largest_difference: Annotated[
         float | None,
         Field(
-            ge=0, description="Of a program: from the model's own output, on a batch of the data, read back from disk."
+            ge=0, description="Of a program: from the model's own output, on batches of the data, read back from disk."
         ),
     ] = None
+    remarks: Annotated[
+        list[str], Field(description="What to know before the file is used: what it does not take, and why.")
+    ] = Field(default_factory=list)
     error: Annotated[
         TrainingError | None, Field(description="Why there is no file. The job ended as it would have.")
     ] = None

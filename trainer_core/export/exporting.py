@@ -8,7 +8,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from schemas.assignment import Assignment
@@ -20,13 +19,11 @@ from trainer_core.channel import Channel
 from trainer_core.data.samples import Data
 from trainer_core.export.child import ExportProcess
 from trainer_core.export.messages import Word, Work
+from trainer_core.export.trial import Trial, trials
 from trainer_core.failure import Failure, is_disk_full
 from trainer_core.guard.tree import Member, Tree, shared_fairly
-from trainer_core.loop.trees import as_tensors
 from trainer_core.stop import Stop
 
-# As many samples as a program is made of and checked with.
-SAMPLES = 8
 # Between two signs of life.
 _SAY_SECONDS = 2.0
 # What is left free for what the run has still to say.
@@ -67,7 +64,7 @@ class WantedExporting(Exporting):
         work = self._order(checkpoint, left)
         try:
             self._clear(work)
-            samples = pickle.dumps(self._samples())
+            samples = pickle.dumps(self._trials())
             while work.formats:
                 self._work(work, samples)
                 work = work.model_copy(update={"formats": self._left(work)})
@@ -96,10 +93,8 @@ class WantedExporting(Exporting):
     def _left(self, work: Work) -> list[ExportFormat]:
         return [name for name in work.formats if name not in self._said]
 
-    def _samples(self) -> object:
-        held_out = self._data.train if self._data.validation is None else self._data.validation
-        inputs, _ = held_out.take(np.arange(min(SAMPLES, len(held_out))))
-        return as_tensors(inputs)
+    def _trials(self) -> list[Trial]:
+        return trials(self._data.train if self._data.validation is None else self._data.validation)
 
     def _work(self, work: Work, samples: bytes) -> None:
         """Let one process make what it can. When it ends before its time, the format in progress is the one that failed; another

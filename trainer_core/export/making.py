@@ -56,6 +56,8 @@ def make(format: ExportFormat, subject: Subject, work: Work, say: Say) -> Export
         sha256=made.sha256,
         seconds=time.monotonic() - began,
         dynamic_batch=facts.dynamic_batch,
+        inputs=facts.inputs,
+        remarks=facts.remarks,
         largest_difference=facts.largest_difference,
     )
 

@@ -14,6 +14,7 @@ from trainer_core.checkpoints.manifest import Manifest, verify
 from trainer_core.checkpoints.snapshot import load_model
 from trainer_core.checkpoints.tensor_file import read_tensors
 from trainer_core.export.messages import Work
+from trainer_core.export.trial import Trial
 from trainer_core.failure import Failure
 from trainer_core.loop import randomness
 from trainer_core.loop.material import make_ready
@@ -60,8 +61,8 @@ class Subject:
         make_ready(model, self._file.path, torch.device("cpu"))
         model.eval()
         if any(is_lazy(value) for value in model.state_dict(keep_vars=True).values()):
-            with torch.no_grad():
-                self.run(model, self.inputs)
+            with torch.no_grad(), running(self._file.path, "model_invalid", "running the model"):
+                call(model, self.trials[0].inputs)
         try:
             model.load_state_dict(state)
         except RuntimeError as error:
@@ -72,16 +73,21 @@ class Subject:
         return model
 
     @cached_property
-    def inputs(self) -> Any:
-        """Inputs of a few samples, as the model takes them, on the CPU."""
+    def trials(self) -> list[Trial]:
+        """Batches of the data; the first is what a program is made of."""
         assert self._file
-        return pickle.loads(self._samples)
+        trials: list[Trial] = pickle.loads(self._samples)
+        return trials
 
-    def run(self, program: nn.Module, inputs: Any) -> Any:
-        """What ``program`` gives for ``inputs``; random numbers are drawn alike each time. Raises Failure ``model_invalid``."""
-        randomness.seed_everything(self._assignment.request.training_config.seed)
+    def run(self, inputs: Any) -> Any:
+        """What the model gives for ``inputs``; random numbers are drawn as after ``seed``. Raises Failure ``model_invalid``."""
+        self.seed()
         with running(self._file.path, "model_invalid", "running the model"):
-            return call(program, inputs)
+            return call(self.model, inputs)
+
+    def seed(self, further: int = 0) -> None:
+        """What draws random numbers now draws the same each time, others with each ``further``."""
+        randomness.seed_everything(self._assignment.request.training_config.seed + further)
 
     @cached_property
     def _file(self) -> ModelFile:

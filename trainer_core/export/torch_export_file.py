@@ -6,30 +6,40 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 import torch
+from torch import nn
 from torch.export import ExportedProgram
 
 from trainer_core.export.agreement import check
 from trainer_core.export.format import Facts, Say
-from trainer_core.export.program import exported, has_dynamic_batch
+from trainer_core.export.openness import with_what_it_allows
+from trainer_core.export.plain import plain
+from trainer_core.export.program import Arguments, Openness, call_program, program_of
 from trainer_core.export.subject import Subject
 
 
 def write(subject: Subject, path: Path, say: Say) -> Facts:
-    """Write the program of the model, with any number of samples where the model allows it, and compare what it computes,
-    read back from disk, with the model. No sample lies in the file. Raises OSError, Failure, and whatever torch raises for a
-    model that it cannot follow."""
+    """Write the program of the model, with any number of samples and any lengths where the model allows it, and compare what it
+    computes, read back from disk, with the model. No sample lies in the file. Raises OSError, Failure, and whatever torch raises
+    for a model that it cannot follow."""
     model = subject.model
-    say("exporting")
-    program = exported(model, subject.inputs)
-    dynamic = has_dynamic_batch(program)
-    program.example_inputs = None
-    say("writing")
-    save(program, path)
-    del program
-    say("checking")
-    with path.open("rb") as file:
-        loaded = torch.export.load(file).module()
-    return check(subject, lambda batch: subject.run(loaded, batch), dynamic=dynamic)
+
+    def once(openness: Openness) -> Facts:
+        say("exporting")
+        program = program_of(model, subject.trials, openness, plain)
+        program.exported.example_inputs = None
+        say("writing")
+        save(program.exported, path)
+        say("checking")
+        with path.open("rb") as file:
+            loaded = torch.export.load(file).module()
+        return check(subject, program, lambda arguments: _run(subject, loaded, arguments), guarded=True)
+
+    return with_what_it_allows(subject, once)
+
+
+def _run(subject: Subject, program: nn.Module, arguments: Arguments) -> Any:
+    subject.seed()
+    return call_program(program, arguments)
 
 
 def save(program: ExportedProgram, path: Path) -> None:
