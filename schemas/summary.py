@@ -15,6 +15,7 @@ RecommendationCode = Literal[
     "raise_learning_rate",
     "use_found_learning_rate",
     "use_found_micro_batch",
+    "keep_what_fits",
     "stop_early",
     "more_weight_decay",
     "more_data",

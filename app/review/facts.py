@@ -10,6 +10,7 @@ from schemas.effects import holds
 from schemas.engines import ENGINES
 from schemas.events import CheckpointSaved, EpochStarted, Event, JobStarted
 from schemas.problems import PatchOperation
+from schemas.recovery import RecoveryEntry
 from schemas.result import EpochRow, TrainingError
 from schemas.tuning import TuningEntry
 
@@ -50,7 +51,7 @@ class Features:
 class Facts:
     """Of a run that ended in ``state``: its curve, which epoch is the best, the request with every choice filled in, codes of
     its alerts, its newest checkpoint (empty without one), what it found out by trying, how many training samples
-    each class has (empty: unknown), which columns of a table name its rows, and the bytes that its device had in use and has (0: unknown)."""
+    each class has (empty: unknown), which columns of a table name its rows, what it did by itself, and the bytes that its device had in use and has (0: unknown)."""
 
     state: str
     rows: Sequence[EpochRow]
@@ -63,6 +64,7 @@ class Facts:
     tuning: Sequence[TuningEntry] = ()
     class_counts: Mapping[str, int] = field(default_factory=dict)
     features: Features = field(default_factory=Features)
+    recoveries: Sequence[RecoveryEntry] = ()
     memory: int = 0
     memory_limit: int = 0
 

@@ -14,6 +14,8 @@ _ACCUMULATION = "/trainingConfig/gradientAccumulation"
 _WORKERS = "/dataConfig/numWorkers"
 _BATCH = "/dataConfig/batchSize"
 _SAVE_STEPS = "/checkpointConfig/saveEverySteps"
+# What a recovery calls the samples that fit, and where a request asks for as many.
+_FITTING = {"microBatch": _MICRO_BATCH, "evaluationBatch": "/dataConfig/evalBatchSize"}
 # A wait or a stand-still of fewer seconds is not worth another request.
 _WORTHWHILE = 5.0
 _MOST_WORKERS = 16
@@ -32,6 +34,25 @@ def _use_found_micro_batch(facts: Facts, summary: Summary | None) -> Recommendat
     patch = [facts.change(_MICRO_BATCH, entry.found)]
     patch += [PatchOperation(op="remove", path=_SIZE_FINDER)] if facts.setting(_SIZE_FINDER) is not None else []
     return made("use_found_micro_batch", reason, patch, used=entry.used, found=entry.found)
+
+
+def _keep_what_fits(facts: Facts, summary: Summary | None) -> Recommendation | None:
+    """Where memory ran out and the run went on with fewer samples at once: so many may be asked for from the start."""
+    halvings = [each for each in facts.recoveries if each.cause == "out_of_memory"]
+    sizes = {_FITTING[key]: size for each in halvings for key, size in each.after.items() if key in _FITTING}
+    ended = facts.error is not None and facts.error.code == "out_of_memory"
+    if ended or not sizes or not all(type(size) is int and size > 0 for size in sizes.values()):
+        return None
+    listed = " and ".join(f"{path.rsplit('/', 1)[-1]} {size}" for path, size in sizes.items())
+    same = (
+        "the result is the same"
+        if all(each.equivalent for each in halvings)
+        else "batch normalisation then sees so few from the first step on"
+    )
+    reason = f"Memory ran out, and the run found by trying what fits: {listed}. Asked for from the start it does not run out; {same}."
+    return made(
+        "keep_what_fits", reason, [facts.change(path, size) for path, size in sizes.items()], halvings=len(halvings)
+    )
 
 
 def _more_workers(facts: Facts, summary: Summary | None) -> Recommendation | None:
@@ -63,7 +84,11 @@ def _fuller_device(facts: Facts, summary: Summary | None) -> Recommendation | No
     """Where a device has room for twice the samples: fewer micro-batches, or a larger batch."""
     batch, accumulation = int(facts.number(_BATCH)), int(facts.number(_ACCUMULATION, 1))
     has_room = 0 < facts.memory < _ROOM * facts.memory_limit
+    ran_short = any(entry.cause == "out_of_memory" for entry in facts.recoveries)
     if summary is None or facts.state == "failed" or summary.time.bound != "compute" or not has_room or not batch:
+        return None
+    # What ran out once is no room, however little was in use when it was counted.
+    if ran_short:
         return None
     used = f"{facts.memory / facts.memory_limit:.0%} of the device's memory was in use"
     larger = facts.change(_BATCH, 2 * batch)
@@ -84,4 +109,4 @@ def _fuller_device(facts: Facts, summary: Summary | None) -> Recommendation | No
     return made("larger_batch", reason, patch, memoryBytes=facts.memory)
 
 
-CHEAPER: tuple[Rule, ...] = (_use_found_micro_batch, _more_workers, _save_less_often, _fuller_device)
+CHEAPER: tuple[Rule, ...] = (_use_found_micro_batch, _keep_what_fits, _more_workers, _save_less_often, _fuller_device)

@@ -114,6 +114,7 @@ def _facts(story: Story, spent: Spent, best: EpochRow | None, outcome: Outcome) 
         tuning=list(story.tuning.values()),
         class_counts=story.class_counts,
         features=story.features,
+        recoveries=story.recoveries,
         memory=(finalizing.memory_bytes or 0) if finalizing else 0,
         memory_limit=(finalizing.memory_limit_bytes or 0) if finalizing else 0,
     )

@@ -1,7 +1,8 @@
 """From samples to batches on the device: the order, and the cut into micro-batches."""
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -9,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from schemas.result import Place
 from trainer_core.data.samples import Indices
-from trainer_core.failure import Failure
+from trainer_core.loop.cut import parts_of
+from trainer_core.loop.joining import Joining, Piece, have_rows
 from trainer_core.loop.ranks import Ranks
 from trainer_core.loop.sources import Source
-from trainer_core.loop.trees import count_samples, leaves, map_tensors
+from trainer_core.loop.trees import count_samples, map_tensors
 
 
 @dataclass(frozen=True)
@@ -57,62 +58,89 @@ class MicroBatch(NamedTuple):
 class OptimizerBatch(NamedTuple):
     """One rank's share of what one optimizer step learns from. ``samples`` is the number over all ranks, and
     ``largest_share`` that of the rank with the most, which takes ``largest_share / size`` passes: so does every other, for
-    ranks may wait for each other in each pass. 0: there are as many samples as targets. There may be more targets than
-    samples, as where a model file's collate joins graphs; such a share is never cut."""
+    ranks may wait for each other in each pass. 0: there are as many samples as targets. Samples that a model file's collate
+    has joined have no rows to be cut by: ``joining``, where there may be such, joins fewer of them."""
 
     samples: int
     inputs: Any
     targets: Any
     counted: bool
     largest_share: int = 0
+    joining: Joining | None = None
 
     def micro_batches(self, size: int, device: torch.device) -> Iterator[MicroBatch]:
-        """The share in slices of at most ``size`` samples along the first axis, on ``device``."""
+        """The share in slices of at most ``size`` samples along the first axis, or joined so many at once, on ``device``."""
         total = count_samples(self.targets)
         most = self.largest_share or total
         if most <= size:
-            yield MicroBatch(_moved(self.inputs, device), _moved(self.targets, device), last=True, counted=self.counted)
+            yield MicroBatch(moved(self.inputs, device), moved(self.targets, device), last=True, counted=self.counted)
             return
-        self._check_axis(total)
-        parts = _parts(total, most, size)
+        if self.joining is not None and not have_rows(self.inputs, self.targets, len(self.joining.indices)):
+            yield from _joined(self.joining.pieces(size), math.ceil(most / size), self.counted, device)
+            return
+        parts = parts_of(total, most, size)
         for number, (part, spare) in enumerate(parts):
             inputs, targets = (
-                _moved(map_tensors(lambda tensor: tensor[part], side), device)  # noqa: B023
+                moved(map_tensors(lambda tensor: tensor[part], side), device)  # noqa: B023
                 for side in (self.inputs, self.targets)
             )
             yield MicroBatch(inputs, targets, last=number == len(parts) - 1, counted=self.counted and not spare)
 
-    def _check_axis(self, total: int) -> None:
-        """Raise ``data_invalid`` where the samples do not stand along the first axis of every tensor: slices would mix them."""
-        tensors = [leaf for leaf in leaves((self.inputs, self.targets)) if isinstance(leaf, Tensor)]
-        lengths = [len(tensor) if tensor.ndim else 0 for tensor in tensors]
-        joined = 0 < self.largest_share < total
-        if joined or any(length != total for length in lengths):
-            samples = f" of {self.largest_share} samples" if joined else ""
-            raise Failure(
-                "data_invalid",
-                f"A batch cannot be cut into micro-batches: {total} targets{samples}, and tensors of {sorted(set(lengths))} rows.",
-                next_move="Let collate put samples along the first axis of every tensor, or set gradientAccumulation to 1.",
-                place=Place(pointer="/trainingConfig/gradientAccumulation"),
-            )
+    def first(self, most: int) -> "OptimizerBatch":
+        """Its first samples, at most so many, as a batch of this rank alone."""
+        inputs, targets, joining = self.inputs, self.targets, self.joining
+        if joining is not None and not have_rows(inputs, targets, len(joining.indices)):
+            joining = joining.first(most)
+            total = len(joining.indices)
+            return OptimizerBatch(total, *joining.whole(), counted=True, largest_share=total, joining=joining)
+        if count_samples(targets) > most:
+            inputs, targets = (map_tensors(lambda tensor: tensor[:most], side) for side in (inputs, targets))
+        total = count_samples(targets)
+        return OptimizerBatch(total, inputs, targets, counted=True, largest_share=total)
 
 
-def _parts(total: int, most: int, size: int) -> list[tuple[slice, bool]]:
-    """What each pass takes of a share of ``total`` samples where the largest has ``most``, ``size`` to a pass, and whether it
-    is a spare pass."""
-    passes = math.ceil(most / size)
-    # A share that is smaller by one and fills fewer passes leaves its first a sample short; one that has not enough
-    # samples for all of them takes its last one again, uncounted.
-    short = int(passes * size - total >= size)
-    bounds = [(max(0, number * size - short), min(total, (number + 1) * size - short)) for number in range(passes)]
-    return [(slice(start, stop), False) if start < stop else (slice(total - 1, total), True) for start, stop in bounds]
+class JoinedBatch(NamedTuple):
+    """An optimizer batch whose share comes joined ``size`` samples at once."""
+
+    samples: int
+    pieces: Sequence[Piece]
+    size: int
+    counted: bool
+    largest_share: int
+    joining: Joining
+
+    def first(self, most: int) -> OptimizerBatch:
+        """Its first samples, at most so many, as a batch of this rank alone."""
+        return OptimizerBatch(
+            self.samples, *self.joining.whole(), self.counted, self.largest_share, self.joining
+        ).first(most)
+
+    def micro_batches(self, size: int, device: torch.device) -> Iterator[MicroBatch]:
+        """The share, at most ``size`` samples at once, on ``device``."""
+        wanted = min(size, self.largest_share)
+        pieces = self.pieces if wanted == self.size else self.joining.pieces(wanted)
+        yield from _joined(pieces, math.ceil(self.largest_share / wanted), self.counted, device)
 
 
-def _moved(side: Any, device: torch.device) -> Any:
+def _joined(pieces: Iterable[Piece], count: int, counted: bool, device: torch.device) -> Iterator[MicroBatch]:
+    for number, (inputs, targets, spare) in enumerate(pieces, start=1):
+        yield MicroBatch(moved(inputs, device), moved(targets, device), number == count, counted and not spare)
+
+
+def moved(side: Any, device: torch.device) -> Any:
     """``side`` on ``device``."""
     if isinstance(side, Tensor):
         return side if side.device == device else side.to(device, non_blocking=True)
     return map_tensors(lambda tensor: tensor.to(device, non_blocking=True), side)
+
+
+class _Share(NamedTuple):
+    """What a rank takes of an optimizer batch of ``samples``, of which the ``largest`` share is another's."""
+
+    samples: int
+    largest: int
+    taken: Indices
+    counted: bool
 
 
 class Batches:
@@ -126,6 +154,7 @@ class Batches:
         self.micro_size = micro_size or math.ceil(batch_size / ranks.world)
         self._source = source
         self._ranks = ranks
+        self._joined: int | None = None
 
     def passes(self, size: int) -> int:
         """Passes of a rank over a full optimizer batch, ``size`` samples at a time."""
@@ -135,17 +164,58 @@ class Batches:
         """Samples in the passes of this rank over a full optimizer batch, ``size`` samples at a time."""
         whole = np.arange(min(self.order.batch_size, self.order.samples))
         share, largest = max(1, len(self._ranks.share(whole))), math.ceil(len(whole) / self._ranks.world)
-        return frozenset(part.stop - part.start for part, _ in _parts(share, largest, min(size, largest)))
+        return frozenset(part.stop - part.start for part, _ in parts_of(share, largest, min(size, largest)))
 
-    def of_epoch(self, epoch: int, start: int, stop: int) -> Generator[OptimizerBatch, None, None]:
-        """Batches ``start`` to ``stop`` (excluded) of the epoch with index ``epoch``."""
+    def of_epoch(self, epoch: int, start: int, stop: int) -> Generator[OptimizerBatch | JoinedBatch, None, None]:
+        """Batches ``start`` to ``stop`` (excluded) of the epoch with index ``epoch``. From the one on that had to be joined again,
+        fewer samples at once, they come joined so."""
+        while start < stop:
+            size = self._joined
+            with closing(
+                self._fetched(epoch, start, stop) if size is None else self._pieces(epoch, start, stop, size)
+            ) as batches:
+                for batch in batches:
+                    yield batch
+                    start += 1
+                    if self._joined != size:
+                        break
+
+    def _fetched(self, epoch: int, start: int, stop: int) -> Generator[OptimizerBatch, None, None]:
+        shares = self._shares(epoch, start, stop)
+        fetched = self._source.fetch([share.taken for share in shares], epoch)
+        for share, (inputs, targets) in zip(shares, fetched, strict=True):
+            joining = self._joining(share, epoch) if self._source.joins else None
+            yield OptimizerBatch(share.samples, inputs, targets, share.counted, share.largest, joining)
+
+    def _pieces(self, epoch: int, start: int, stop: int, size: int) -> Generator[JoinedBatch, None, None]:
+        shares = self._shares(epoch, start, stop)
+        cuts = [parts_of(len(share.taken), share.largest, size) for share in shares]
+        parts = [share.taken[part] for share, cut in zip(shares, cuts, strict=True) for part, _ in cut]
+        fetched = iter(self._source.fetch(parts, epoch))
+        for share, cut in zip(shares, cuts, strict=True):
+            pieces = [Piece(*next(fetched), spare) for _, spare in cut]
+            joining = self._joining(share, epoch)
+            yield JoinedBatch(share.samples, pieces, min(size, share.largest), share.counted, share.largest, joining)
+
+    def _shares(self, epoch: int, start: int, stop: int) -> list[_Share]:
+        """This rank's; one that got no sample of a batch takes its first, uncounted."""
         whole = self.order.batches(epoch, start, stop)
-        shares = [self._ranks.share(indices) for indices in whole]
-        parts = [share if len(share) else indices[:1] for share, indices in zip(shares, whole, strict=True)]
-        fetched = self._source.fetch(parts, epoch)
-        for indices, share, (inputs, targets) in zip(whole, shares, fetched, strict=True):
-            largest = math.ceil(len(indices) / self._ranks.world)
-            yield OptimizerBatch(len(indices), inputs, targets, counted=len(share) > 0, largest_share=largest)
+        owned = [(indices, self._ranks.share(indices)) for indices in whole]
+        return [
+            _Share(
+                len(indices),
+                math.ceil(len(indices) / self._ranks.world),
+                own if len(own) else indices[:1],
+                len(own) > 0,
+            )
+            for indices, own in owned
+        ]
+
+    def _joining(self, share: _Share, epoch: int) -> Joining:
+        return Joining(self._source, share.taken, epoch, share.largest, self._note)
+
+    def _note(self, size: int) -> None:
+        self._joined = size
 
     def close(self) -> None:
         """End the loader's processes."""

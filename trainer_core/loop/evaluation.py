@@ -3,19 +3,22 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from trainer_core.loop.batches import MicroBatch, OptimizerBatch
+from trainer_core.data.samples import Indices
+from trainer_core.loop.batches import moved
 from trainer_core.loop.forward import Forward, Pass
+from trainer_core.loop.joining import have_rows
 from trainer_core.loop.metrics.metrics import Figures
 from trainer_core.loop.ranks import Ranks
 from trainer_core.loop.recovery.memory import Memory
 from trainer_core.loop.recovery.moment import Moment
 from trainer_core.loop.sources import Source
-from trainer_core.loop.trees import count_samples, map_tensors
+from trainer_core.loop.trees import map_tensors
 from trainer_core.stop import Stop
 
 
@@ -71,11 +74,13 @@ class Evaluation(NoEvaluation):
         self._ranks.share_buffers(model)
         self._figures.reset()
         with torch.no_grad(), evaluating(model):
-            fetched = self._source.fetch(self._parts + self._spare, 0)
-            for number, (inputs, targets) in enumerate(fetched):
+            parts = self._parts + self._spare
+            fetched = self._source.fetch(parts, 0)
+            for number, (part, (inputs, targets)) in enumerate(zip(parts, fetched, strict=False)):
                 if self._ranks.most(self._stop.requested):
                     break
-                self._observe(model, inputs, targets, counted=number < len(self._parts))
+                batch = _Batch(self._source, part, inputs, targets)
+                self._observe(model, batch, counted=number < len(self._parts))
         if self._ranks.any(self._stop.requested):
             return None
         self._figures.merge(self._ranks)
@@ -83,25 +88,27 @@ class Evaluation(NoEvaluation):
         self.omitted = self._figures.omitted
         return figures
 
-    def _observe(self, model: nn.Module, inputs: object, targets: object, counted: bool) -> None:
+    def _observe(self, model: nn.Module, batch: "_Batch", counted: bool) -> None:
         """Count a batch: in one pass or, where memory is short, in several."""
-        total, done = count_samples(targets), 0
+        total, done = len(batch.part), 0
         passes = math.ceil(total / self._at_once(total)) if counted else 0
         for _ in range(self._ranks.most(passes) - passes):
-            self._pass(model, _from(total - 1, inputs, targets))
+            self._pass(model, batch, total - 1)
         while counted and done < total:
             self._moment.take()
-            rest = _from(done, inputs, targets)
-            piece, passed = self._memory.attempt(lambda: self._pass(model, rest))  # noqa: B023
-            self._figures.update(passed.output, piece.targets, passed.loss_sum, passed.count)
+            targets, passed = self._memory.attempt(lambda: self._pass(model, batch, done))  # noqa: B023
+            self._figures.update(passed.output, targets, passed.loss_sum, passed.count)
             done += self._at_once(total)
 
-    def _pass(self, model: nn.Module, rest: OptimizerBatch) -> tuple[MicroBatch, Pass]:
-        piece = next(rest.micro_batches(self._at_once(rest.samples), self._device))
-        return piece, self._forward(model, piece.inputs, piece.targets)
+    def _pass(self, model: nn.Module, batch: "_Batch", start: int) -> tuple[Any, Pass]:
+        """Targets, and what came out, of the samples from number ``start`` on that go through at once."""
+        inputs, targets = (
+            moved(side, self._device) for side in batch.samples(start, start + self._at_once(len(batch.part)))
+        )
+        return targets, self._forward(model, inputs, targets)
 
     def _at_once(self, total: int) -> int:
-        """Samples to a pass: all of a batch, until memory was short. A batch may have more targets than samples."""
+        """Samples to a pass: all of a batch, until memory was short."""
         return total if self._memory.size >= self._batch_size else self._memory.size
 
     def close(self) -> None:
@@ -109,11 +116,23 @@ class Evaluation(NoEvaluation):
         self._source.close()
 
 
-def _from(start: int, inputs: object, targets: object) -> OptimizerBatch:
-    """The samples of a batch from number ``start`` on."""
-    if start:
-        inputs, targets = (map_tensors(lambda tensor: tensor[start:], side) for side in (inputs, targets))
-    return OptimizerBatch(count_samples(targets), inputs, targets, counted=True)
+class _Batch(NamedTuple):
+    """Held-out samples, by ``part`` their numbers, as they were fetched."""
+
+    source: Source
+    part: Indices
+    inputs: Any
+    targets: Any
+
+    def samples(self, start: int, stop: int) -> tuple[Any, Any]:
+        """Those from number ``start`` to ``stop`` (excluded): rows of what was fetched or, where there are none to be cut by,
+        joined anew."""
+        if start == 0 and stop >= len(self.part):
+            return self.inputs, self.targets
+        if self.source.joins and not have_rows(self.inputs, self.targets, len(self.part)):
+            return self.source.take(self.part[start:stop], 0)
+        inputs, targets = (map_tensors(lambda tensor: tensor[start:stop], side) for side in (self.inputs, self.targets))
+        return inputs, targets
 
 
 @contextmanager

@@ -22,10 +22,16 @@ _PICKED_BYTES = 2**18
 
 
 class Source(Protocol):
-    """Gives samples as tensors."""
+    """Gives samples as tensors. ``joins``: what it gives of several may not be rows of tensors."""
+
+    joins: bool
 
     def fetch(self, parts: Sequence[Indices], epoch: int) -> Iterator[tuple[Any, Any]]:
         """(inputs, targets) of each of ``parts``, in order."""
+        ...
+
+    def take(self, part: Indices, epoch: int) -> tuple[Any, Any]:
+        """(inputs, targets) of ``part``, at once."""
         ...
 
     def close(self) -> None:
@@ -37,12 +43,14 @@ class Resident:
     """Samples that stay on the device and are picked there: no loader, one transfer of indices an epoch, and one pick for
     as many parts as fit ``_PICKED_BYTES``, which are then views of it."""
 
+    joins = False
+
     def __init__(self, arrays: Arrays, device: torch.device) -> None:
         inputs, targets = as_tensors(arrays)
         self._inputs = inputs
         self._tensors: list[Tensor] = [tensor.to(device) for tensor in leaves((inputs, targets))]
 
-    def fetch(self, parts: Sequence[Indices], epoch: int) -> Iterator[tuple[Any, Tensor]]:
+    def fetch(self, parts: Sequence[Indices], epoch: int) -> Iterator[tuple[Any, Any]]:
         if not parts:
             return
         order = torch.from_numpy(np.concatenate(parts)).to(self._tensors[0].device)
@@ -54,6 +62,9 @@ class Resident:
             picked = [torch.unsafe_split_with_sizes(tensor.index_select(0, indices), block) for tensor in self._tensors]
             for part in zip(*picked, strict=True):
                 yield self._whole(part)
+
+    def take(self, part: Indices, epoch: int) -> tuple[Any, Tensor]:
+        return next(self.fetch([part], epoch))
 
     def _whole(self, part: tuple[Tensor, ...]) -> tuple[Any, Tensor]:
         """Inputs in the form that they came in, and targets."""
@@ -77,7 +88,10 @@ class Resident:
 class Streamed:
     """Samples that are read when they are needed, in ``workers`` processes ahead of the loop."""
 
+    joins = True
+
     def __init__(self, samples: Samples, workers: int, seed: int, pin: bool) -> None:
+        self._samples = samples
         self._parts = _Parts()
         self._seed = seed
         # A generator of its own: the loader draws a seed for its workers whenever it starts an epoch, and must not draw it
@@ -102,6 +116,12 @@ class Streamed:
                 if isinstance(part, Failure):
                     raise part
                 yield part
+
+    def take(self, part: Indices, epoch: int) -> tuple[Any, Any]:
+        """In this process."""
+        with drawing(self._seed, epoch):
+            inputs, targets = as_tensors(self._samples.take(part))
+        return inputs, targets
 
     def close(self) -> None:
         self._loader = None

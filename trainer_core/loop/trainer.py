@@ -16,7 +16,7 @@ from trainer_core.epochs.best import Best
 from trainer_core.epochs.curve import Curve, row_of
 from trainer_core.epochs.early_stopping import EarlyStop
 from trainer_core.loop.averaging import Averaging
-from trainer_core.loop.batches import Batches, MicroBatch, OptimizerBatch
+from trainer_core.loop.batches import Batches, JoinedBatch, MicroBatch, OptimizerBatch
 from trainer_core.loop.clipping import Clipping
 from trainer_core.loop.epoch_clock import EpochClock
 from trainer_core.loop.evaluation import NoEvaluation
@@ -152,7 +152,7 @@ class Trainer:
         self.refusals.look()
         return True
 
-    def step(self, batch: OptimizerBatch) -> bool:
+    def step(self, batch: OptimizerBatch | JoinedBatch) -> bool:
         """One optimizer step, and what follows from it; whether the run is asked to stop."""
         learning_rate = self.schedule.learning_rate(self.position.step, self.position.epoch)
         taken, stop = self.learn(batch, learning_rate, self.refusals.admits)
@@ -170,7 +170,9 @@ class Trainer:
             self.save("step")
         return stop
 
-    def learn(self, batch: OptimizerBatch, learning_rate: float, admits: Admits) -> tuple[Taken | None, bool]:
+    def learn(
+        self, batch: OptimizerBatch | JoinedBatch, learning_rate: float, admits: Admits
+    ) -> tuple[Taken | None, bool]:
         """Forward, backward and the optimizer's step at ``learning_rate``: what was taken, None where the step is not
         admitted, and whether any rank was asked to stop."""
         set_learning_rate(self.optimizer, learning_rate)
@@ -186,7 +188,7 @@ class Trainer:
         self.gradients.clear()
         return Taken(totals, norm, learning_rate, batch.samples), stop
 
-    def accumulate(self, batch: OptimizerBatch) -> tuple[Totals, bool]:
+    def accumulate(self, batch: OptimizerBatch | JoinedBatch) -> tuple[Totals, bool]:
         """Forward and backward over the micro-batches; the totals over all ranks, and whether any was asked to stop."""
         parts: list[Totals] = []
         for micro in batch.micro_batches(self.memory.size, self.device):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import pytest
 
@@ -14,6 +14,7 @@ from app.review.recommending import recommend
 from app.review.summarizing import summarize
 from app.settings import Settings
 from schemas.problems import PatchOperation
+from schemas.recovery import RecoveryEntry
 from schemas.result import EpochRow, TrainingError
 from schemas.summary import Recommendation, RecommendationCode
 from schemas.tuning import TuningEntry
@@ -37,6 +38,13 @@ def rows(
         )
         for epoch, loss in enumerate(train, start=1)
     ]
+
+
+def halved(kind: Literal["micro_batch", "evaluation_batch"], size: int, **changes: Any) -> RecoveryEntry:
+    """Memory ran out over twice as many samples."""
+    key = "microBatch" if kind == "micro_batch" else "evaluationBatch"
+    entry: dict[str, Any] = {"before": {key: 2 * size}, "after": {key: size}, "equivalent": True} | changes
+    return RecoveryEntry(cause="out_of_memory", action=f"{kind}_halved", epoch=1, step=1, reason="", **entry)
 
 
 FALLING = [1 / epoch for epoch in range(1, 11)]
@@ -75,6 +83,15 @@ RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "tuning": [
                 TuningEntry(setting="/dataConfig/microBatchSize", found=128, used=32, reason="r.", seconds=1),
             ],
+        },
+    ),
+    "keep_what_fits": (
+        {"gradientAccumulation": 4},
+        {
+            "rows": rows(FALLING, SETTLED),
+            "recoveries": [halved("micro_batch", 16), halved("micro_batch", 8), halved("evaluation_batch", 32)],
+            "memory": 3,
+            "memory_limit": 10,
         },
     ),
     "stop_early": ({}, {"rows": rows(FALLING, RISING), "best_epoch": 3}),
@@ -182,6 +199,7 @@ def test_nothing_else_is_recommended(gate: Gate, checkpoint: Path, code: str):
         if code
         in (
             "use_found_micro_batch",
+            "keep_what_fits",
             "more_workers",
             "save_less_often",
             "fewer_micro_batches",
@@ -215,6 +233,11 @@ def test_the_same_optimizer_batch_in_fewer_passes(gate: Gate, checkpoint: Path):
     assert changes(gate, checkpoint, "fewer_micro_batches") == expected
 
 
+def test_the_sizes_that_fitted_last_are_kept_and_no_room_is_seen_where_memory_ran_out(gate: Gate, checkpoint: Path):
+    expected = {"/dataConfig/microBatchSize": 8, "/dataConfig/evalBatchSize": 32}
+    assert changes(gate, checkpoint, "keep_what_fits") == expected
+
+
 def not_worth_it(gate: Gate, checkpoint: Path) -> Iterator[tuple[str, Facts]]:
     """Runs like those above, but for one thing."""
     for code, change in (
@@ -223,7 +246,11 @@ def not_worth_it(gate: Gate, checkpoint: Path) -> Iterator[tuple[str, Facts]]:
         ("train_longer", {"state": "early_stopped"}),
         ("train_longer", {"latest_path": ""}),
         ("more_workers", {"rows": rows(FALLING, SETTLED, seconds=0.1, data_wait_seconds=0.08)}),
+        ("keep_what_fits", {"recoveries": [halved("micro_batch", 8, after={"microBatch": "few"})]}),
+        ("keep_what_fits", {"state": "failed", "error": DIVERGED.model_copy(update={"code": "out_of_memory"})}),
         ("larger_batch", {"memory": 8}),
+        ("larger_batch", {"recoveries": [halved("evaluation_batch", 8)]}),
+        ("fewer_micro_batches", {"recoveries": [halved("micro_batch", 8)]}),
         ("larger_batch", {"rows": rows(FALLING, SETTLED)}),
     ):
         facts, _ = found(gate, checkpoint, code)

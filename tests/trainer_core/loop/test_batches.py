@@ -9,7 +9,7 @@ import torch
 from trainer_core.data.datasets import DatasetSamples
 from trainer_core.data.samples import ArraySamples, Part
 from trainer_core.failure import Failure
-from trainer_core.loop.batches import Batches, Order
+from trainer_core.loop.batches import Batches, JoinedBatch, Order
 from trainer_core.loop.ranks import Ranks
 from trainer_core.loop.sources import Resident, Streamed, build_source
 from trainer_core.loop.trees import call, map_tensors, shapes
@@ -192,3 +192,28 @@ def test_inputs_of_several_tensors():
     add = torch.nn.Bilinear(1, 1, 1, bias=False)
     one = torch.ones(1, 1)
     assert torch.equal(call(add, (one, one)), call(add, {"input1": one, "input2": one}))
+
+
+def joined(items):
+    """Numbers of unequal length in a row, and no telling of what belongs to which sample."""
+    return torch.cat([item[0] for item in items]), torch.cat([item[0] for item in items])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_ranks_that_join_fewer_samples_at_once_share_a_batch_without_doubles(world, size):
+    """And take as many passes; the first batch is joined again, those after it come so."""
+    rows = [(torch.full((1 + index % 3,), index),) for index in range(23)]
+    samples = DatasetSamples(rows, joined, Path("model.py"), 23)
+    order, seen, passes = Order(23, 8, seed=0, shuffle=True), [], []
+    for index in range(world):
+        batches = Batches(Streamed(samples, 0, seed=0, pin=False), order, Share(index, world), batch_size=8)
+        for batch in batches.of_epoch(0, 0, 3):
+            micros = list(batch.micro_batches(size, CPU))
+            assert [micro.last for micro in micros] == [False] * (len(micros) - 1) + [True]
+            assert all(len(set(micro.targets.tolist())) <= size for micro in micros)
+            seen += [number for micro in micros if micro.counted for number in set(micro.targets.tolist())]
+            passes.append(len(micros))
+        assert isinstance(batch, JoinedBatch) == (size < -(-8 // world))
+    assert sorted(seen) == list(range(23))
+    assert passes == passes[:3] * world

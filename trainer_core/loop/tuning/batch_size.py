@@ -12,14 +12,14 @@ from torch import Tensor
 from schemas.events import RunTuned
 from schemas.tuning import BatchSizeFinder
 from trainer_core.failure import Failure
-from trainer_core.loop.batches import OptimizerBatch
+from trainer_core.loop.batches import JoinedBatch, OptimizerBatch
 from trainer_core.loop.forward import shortage
 from trainer_core.loop.heap import give_back_freed_memory
 from trainer_core.loop.ranks import Ranks
 from trainer_core.loop.recovery.memory import Memory
 from trainer_core.loop.strategies.synced_norm import norms_alone
 from trainer_core.loop.trainer import Trainer
-from trainer_core.loop.trees import count_samples, leaves, map_tensors
+from trainer_core.loop.trees import leaves
 from trainer_core.loop.tuning.beginning import undone
 from trainer_core.loop.tuning.growth import evenly, largest_fitting
 from trainer_core.loop.tuning.room import build_room
@@ -36,7 +36,7 @@ class Trials:
     """Sizes that were tried: whether they fit on every rank, and the samples per second of the slowest."""
 
     trainer: Trainer
-    batch: OptimizerBatch
+    batch: OptimizerBatch | JoinedBatch
     repetitions: int
     measured: list[dict[str, Any]] = field(default_factory=list)
     stopped: bool = False
@@ -68,7 +68,7 @@ class Trials:
         """Of a pass, the shortest of a few; None when memory runs out. This rank is by itself: others need not fail too."""
         trainer = self.trainer
         alone = replace(trainer, network=trainer.model, ranks=Ranks(), memory=Memory(size))
-        part = _part(self.batch, 2 * size)
+        part = self.batch.first(2 * size)
         passes = -(-part.samples // size)
         try:
             # Takes the memory that the optimizer's state and the gradients of an earlier pass have beside a pass.
@@ -136,26 +136,16 @@ def _fastest(trials: Trials, most: int) -> int | None:
     return best
 
 
-def _largest_batch(trainer: Trainer) -> OptimizerBatch:
+def _largest_batch(trainer: Trainer) -> OptimizerBatch | JoinedBatch:
     """Of the first full optimizer batches the one with the most bytes: samples may differ in length."""
     steps = min(_LOOKED_AT, trainer.length.steps_per_epoch)
     with closing(trainer.batches.of_epoch(0, 0, steps)) as batches:
         return max(batches, key=lambda batch: (batch.largest_share, _bytes(batch)))
 
 
-def _bytes(batch: OptimizerBatch) -> int:
-    return sum(leaf.nbytes for leaf in leaves((batch.inputs, batch.targets)) if isinstance(leaf, Tensor))
-
-
-def _part(batch: OptimizerBatch, most: int) -> OptimizerBatch:
-    """The first ``most`` samples of it, as a batch of this rank alone."""
-    total = count_samples(batch.targets)
-    if total > most:
-        total = most
-        inputs, targets = (map_tensors(lambda tensor: tensor[:most], side) for side in (batch.inputs, batch.targets))
-    else:
-        inputs, targets = batch.inputs, batch.targets
-    return OptimizerBatch(total, inputs, targets, counted=True, largest_share=total)
+def _bytes(batch: OptimizerBatch | JoinedBatch) -> int:
+    held = batch.pieces if isinstance(batch, JoinedBatch) else (batch.inputs, batch.targets)
+    return sum(leaf.nbytes for leaf in leaves(held) if isinstance(leaf, Tensor))
 
 
 def _timed(work: Callable[[], object], trainer: Trainer) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from schemas.events import RunTuned
 from schemas.tuning import LearningRateFinder
-from trainer_core.loop.batches import OptimizerBatch
+from trainer_core.loop.batches import JoinedBatch, OptimizerBatch
 from trainer_core.loop.trainer import Trainer
 from trainer_core.loop.tuning.beginning import undone
 from trainer_core.loop.tuning.descent import steepest
@@ -105,7 +105,7 @@ def judge(test: RangeTest, wanted: LearningRateFinder) -> tuple[float | None, st
     return rate, f"{descent.words}, fastest at {rate:.3g}{end}"
 
 
-def _batches(trainer: Trainer) -> Generator[OptimizerBatch, None, None]:
+def _batches(trainer: Trainer) -> Generator[OptimizerBatch | JoinedBatch, None, None]:
     """The run's own, epoch after epoch, from the first."""
     for epoch in count():
         yield from trainer.batches.of_epoch(epoch, 0, trainer.length.steps_per_epoch)
