@@ -40,6 +40,17 @@ class Failure(Exception):
             untrusted=None if detail is None else untrusted(detail),
         )
 
+    def cut(self, longest: int) -> "Failure":
+        """Itself; where its document is longer than ``longest`` characters, without its fix and the end of its message."""
+        if len(self.error.model_dump_json()) <= longest:
+            return self
+        message = self.error.message
+        if len(message) > longest // 2:
+            message = f"{message[: longest // 2]}…"
+        cut = Failure(self.error.code, message)
+        cut.error = self.error.model_copy(update={"message": message, "fix": None})
+        return cut
+
     def __reduce__(self) -> tuple[object, ...]:
         return _restore, (self.error.model_dump_json(),)
 

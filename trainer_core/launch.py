@@ -26,6 +26,8 @@ from trainer_core.stop import Stop
 T = TypeVar("T")
 
 _RENDEZVOUS_SECONDS = 120
+# Characters of a failure, each of four bytes at most; a pipe holds 65,536 bytes.
+_LONGEST = 8192
 
 
 class SharedStop(Stop):
@@ -164,13 +166,20 @@ def _rank(
         return function(*arguments, stop)
     except (Failure, OSError, MemoryError) as failure:
         tell(failure)
-        failures.put(failure)
+        _put(failures, failure)
         raise
     except Exception as error:
         reason = _reason(error)
         if reason is not None:
-            failures.put(reason)
+            _put(failures, reason)
         raise
+
+
+def _put(failures: SimpleQueue, failure: BaseException) -> None:
+    """Have the launcher raise ``failure``, unless it has another rank's. Nobody reads the pipe before all ranks have ended, and
+    who puts more into it than it holds never ends."""
+    if failures.empty():
+        failures.put(failure.cut(_LONGEST) if type(failure) is Failure else failure)
 
 
 def _reason(error: Exception) -> BaseException | None:

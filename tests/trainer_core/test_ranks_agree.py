@@ -11,11 +11,12 @@ from tests.trainer_core.conftest import Bench
 from tests.trainer_core.runs_on_ranks import Came, Planned, run_on_ranks
 from tests.trainer_core.test_ddp import newest_weights
 
-# The second rank has less memory than the others. Each draws masks of its own; batch normalisation sees all ranks' samples,
-# unless it is of a class of the model file.
+# The second rank has less memory than the others. Each draws masks of its own, and a figure; batch normalisation sees all ranks'
+# samples, unless it is of a class of the model file.
 LIMITED = """
 import os
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -39,7 +40,12 @@ def build_model(limit=1000, apart=False):
     return nn.Sequential(
         nn.Linear(6, 8), Own(8) if apart else nn.BatchNorm1d(8), nn.Tanh(), Limited(limit), nn.Dropout(0.2), nn.Linear(8, 3)
     )
+
+
+def metrics(outputs, targets):
+    return {"drawn": np.random.random()}
 """
+DRAWN = {"monitor": "valDrawn", "mode": "max", "patience": 1}
 STEADY = {"epochs": 2, "reportEverySeconds": 0}
 RATES = {"steps": 25, "minLearningRate": 1e-4, "maxLearningRate": 10.0}
 
@@ -93,6 +99,7 @@ def came(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     run("size searched", batchSizeFinder=True, gradientAccumulation=3, limit=5)
     run("size given", found_by="size searched", gradientAccumulation=3, limit=5)
     run("statistics apart", apart=True)
+    run("judged by what is drawn", earlyStopping=DRAWN, epochs=20)
     return dict(zip(names, run_on_ranks(world, plan), strict=True))
 
 
@@ -152,6 +159,11 @@ def test_the_curve_of_a_resumed_run_counts_each_sample_once(came):
 def test_all_ranks_evaluate_with_the_statistics_that_are_saved(came):
     """Those of the first, where batch normalisation sees the samples of one rank."""
     assert alike(came["statistics apart"]).state == "succeeded"
+
+
+def test_all_ranks_judge_an_epoch_alike(came):
+    """Also by a figure that each of them would have drawn otherwise: which epoch is the best, and when patience has run out."""
+    assert alike(came["judged by what is drawn"]).state == "early_stopped"
 
 
 def test_the_rank_with_the_least_memory_decides(came):

@@ -84,7 +84,8 @@ class Evaluation(NoEvaluation):
         if self._ranks.any(self._stop.requested):
             return None
         self._figures.merge(self._ranks)
-        figures = self._figures.compute("val")
+        # The first rank's: a figure of the model file may draw numbers, and all must judge an epoch alike.
+        figures: dict[str, float] = self._ranks.gather(self._figures.compute("val"))[0]
         self.omitted = self._figures.omitted
         return figures
 

@@ -218,6 +218,8 @@ class Group(Ranks):
 
     def passing(self, network: nn.Module, last: bool) -> AbstractContextManager[Any]:
         assert isinstance(network, nn.parallel.DistributedDataParallel)
+        # By itself DDP shares buffers before the first pass of a step alone.
+        network.require_forward_param_sync = True
         if not last:
             return network.no_sync()
         return _ALONE if self._searches else expecting_gradients(network)

@@ -42,3 +42,13 @@ def test_a_parameter_that_is_left_out_is_named(passes_before: int):
         take(model, whole=False)
     # It comes from another process.
     assert pickle.loads(pickle.dumps(caught.value)).names == ["seldom.weight", "seldom.bias"]
+
+
+def test_of_thousands_a_few_are_named():
+    """What a rank says when it ends goes through a pipe, which holds 65,536 bytes."""
+    unused = UnusedParameters([f"blocks.{number}.attention.output.weight" for number in range(5000)])
+    assert len(pickle.dumps(unused)) < 1000
+    again = pickle.loads(pickle.dumps(unused))
+    assert again.names == [f"blocks.{number}.attention.output.weight" for number in range(3)]
+    assert str(again) == str(unused)
+    assert "blocks.2.attention.output.weight and 4997 more," in str(again)

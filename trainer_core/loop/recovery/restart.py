@@ -13,6 +13,9 @@ from trainer_core.failure import Failure
 
 T = TypeVar("T")
 
+# Names of parameters: a model may have thousands.
+_SHOWN = 3
+
 
 @dataclass(frozen=True)
 class PassLimits:
@@ -40,15 +43,16 @@ def _restore(document: str) -> Restart:
 
 
 class UnusedParameters(Failure):
-    """Parameters, by name, got no gradient on one of several ranks, though in another pass they did."""
+    """Parameters, the ``names`` of the first of which are given, got no gradient on one of several ranks, though in another pass
+    they did."""
 
-    def __init__(self, names: list[str]) -> None:
-        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    def __init__(self, names: list[str], more: int = 0) -> None:
+        self.names, self.more = names[:_SHOWN], more + len(names[_SHOWN:])
+        shown = ", ".join(self.names) + (f" and {self.more} more" if self.more else "")
         super().__init__("internal", f"A pass gave no gradient to {shown}, though another pass did.")
-        self.names = names
 
     def __reduce__(self) -> tuple[object, ...]:
-        return UnusedParameters, (self.names,)
+        return UnusedParameters, (self.names, self.more)
 
 
 def restarting(assignment: Assignment, channel: Channel, launch: Callable[[Assignment, PassLimits], T]) -> T:
