@@ -131,7 +131,7 @@ def _fail_at_length(ranks: Group) -> None:
 
 
 def test_whatever_a_rank_has_to_say_the_others_are_not_kept_waiting():
-    with pytest.raises(Failure, match="^Of rank 1: many words many words") as caught:
+    with pytest.raises(Failure, match=r"^Of rank 1: many words many words") as caught:
         call_on_ranks(2, Group, _fail_at_length)
     error = caught.value.error
     assert (error.code, error.fix, error.untrusted) == ("data_invalid", None, "x" * 2048)

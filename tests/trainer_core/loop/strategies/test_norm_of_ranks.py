@@ -1,0 +1,111 @@
+"""Batch normalisation of three ranks is that of one process which has all their samples: outputs, gradients, statistics."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.trainer_core.calls_on_ranks import call_on_ranks
+from trainer_core.loop.ranks import Group
+from trainer_core.loop.strategies.synced_norm import HostBatchNorm, sync_batch_norms
+
+# Of seven samples; the second rank has one.
+SHARES = [slice(0, 4), slice(4, 5), slice(5, 7)]
+CHANNELS = 3
+STEPS = 2
+
+
+@dataclass(frozen=True)
+class Case:
+    """A batch normalisation, and the shape of a sample behind its channels."""
+
+    kind: type[nn.Module]
+    behind: tuple[int, ...] = ()
+    dtype: torch.dtype = torch.float32
+    affine: bool = True
+    tracked: bool = True
+    momentum: float | None = 0.3
+
+    def build(self) -> Any:
+        """The module, with weights that change something and an ``eps`` that shows."""
+        options = {"affine": self.affine, "track_running_stats": self.tracked, "momentum": self.momentum, "eps": 0.1}
+        norm: Any = self.kind(CHANNELS, **options)
+        if self.affine:
+            norm.weight.data = torch.tensor([0.5, 2.0, -1.0])
+            norm.bias.data = torch.tensor([0.0, 1.0, -3.0])
+        return norm.double() if self.dtype == torch.float64 else norm
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """Inputs of each step, and what their outputs are weighed with."""
+        generator = torch.Generator().manual_seed(5)
+        shape = (STEPS, 7, CHANNELS, *self.behind)
+        inputs = 2 + 3 * torch.randn(shape, generator=generator)
+        return inputs.to(self.dtype), torch.randn(shape, generator=generator).to(self.dtype)
+
+
+CASES = {
+    "rows": Case(nn.BatchNorm1d),
+    "sequences": Case(nn.BatchNorm1d, (2,)),
+    "images": Case(nn.BatchNorm2d, (2, 4)),
+    "volumes": Case(nn.BatchNorm3d, (2, 1, 3)),
+    "doubles": Case(nn.BatchNorm1d, dtype=torch.float64),
+    "halves": Case(nn.BatchNorm2d, (2, 4), dtype=torch.bfloat16),
+    "without weights": Case(nn.BatchNorm1d, affine=False),
+    "without statistics": Case(nn.BatchNorm1d, tracked=False),
+    "a mean of all batches": Case(nn.BatchNorm1d, momentum=None),
+}
+
+
+def train(norm: Any, inputs: Tensor, factors: Tensor) -> dict[str, Any]:
+    """Outputs and gradients of each step, and the state after the last."""
+    outputs, gradients = [], []
+    for x, factor in zip(inputs, factors, strict=True):
+        x = x.clone().requires_grad_()
+        output = norm(x)
+        # A copy: of a single sample torch keeps what it is given as the bias's gradient, and adds the next to it.
+        output.backward(factor.clone())
+        outputs.append(output.detach())
+        gradients.append(x.grad)
+    weights = {name: parameter.grad for name, parameter in norm.named_parameters()}
+    buffers = {name: buffer.clone() for name, buffer in norm.named_buffers()}
+    together = {"outputs": torch.stack(outputs), "gradients": torch.stack(gradients)}
+    return {**together, "weights": weights, "buffers": buffers}
+
+
+def work(ranks: Group) -> dict[str, dict[str, Any]]:
+    """Every case, as one rank."""
+    given = {}
+    for name, case in CASES.items():
+        model = nn.Sequential(case.build())
+        sync_batch_norms(model, ranks.device)
+        assert type(model[0]) is HostBatchNorm
+        inputs, factors = (drawn[:, SHARES[ranks.index]] for drawn in case.draw())
+        given[name] = train(model[0], inputs, factors)
+    return given
+
+
+@pytest.fixture(scope="module")
+def ranks() -> list[dict[str, dict[str, Any]]]:
+    """What came of the cases, by rank."""
+    return call_on_ranks(len(SHARES), Group, work)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_that_of_one_process(ranks, name):
+    case, parts = CASES[name], [rank[name] for rank in ranks]
+    whole = train(case.build(), *case.draw())
+    bounds = {"atol": 0.05, "rtol": 0.02} if case.dtype == torch.bfloat16 else {"atol": 2e-6, "rtol": 1e-5}
+    for kind in ("outputs", "gradients"):
+        together = torch.cat([part[kind] for part in parts], 1)
+        assert together.dtype == whole[kind].dtype
+        assert torch.allclose(together, whole[kind], **bounds), kind
+    for weight, gradient in whole["weights"].items():
+        summed = sum(part["weights"][weight] for part in parts)
+        assert torch.allclose(summed, gradient, **bounds), weight
+    for part in parts:
+        assert part["buffers"].keys() == whole["buffers"].keys()
+        for buffer, value in whole["buffers"].items():
+            assert part["buffers"][buffer].dtype == value.dtype
+            assert torch.allclose(part["buffers"][buffer], value, **bounds), buffer
