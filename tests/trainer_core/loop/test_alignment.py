@@ -58,6 +58,7 @@ def test_what_fits_as_it_stands_is_not_touched():
         ((4, 3), (4, 2), r"\(4, 3\) do not fit targets of shape \(4, 2\)"),
         ((4,), (4, 1), "classification wants"),
         ((), (4,), "classification wants"),
+        ((3,), (), "classification wants"),
         ((2, 3, 4, 5), (2, 4), "classification wants"),
         ((4,), (4,), "one number for each target"),
         ((4, 2), (4, 2), "one number for each target"),
@@ -96,6 +97,7 @@ def test_amounts_are_no_classes():
         ((1, 4), (4,), False),
         ((1, 4), (4, 1), False),
         ((4, 2), (4,), False),
+        ((4,), (5,), False),
         ((4, 2, 3), (4, 3, 2), False),
     ],
 )

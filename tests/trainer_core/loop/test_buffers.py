@@ -8,9 +8,11 @@ from trainer_core.loop.buffers import KeptBuffers, keeping_buffers
 
 
 class Model(nn.Module):
-    """Buffers of two types, one that no element may be written to, statistics, and what cannot be kept."""
+    """Buffers of two types, one that has a gradient, one that no element may be written to, statistics, and what cannot be
+    kept."""
 
     plain: Tensor
+    learnt: Tensor
     whole: Tensor
     spread: Tensor
     sparse: Tensor
@@ -19,6 +21,7 @@ class Model(nn.Module):
         super().__init__()
         self.norm, self.lazy = nn.BatchNorm1d(2), nn.LazyBatchNorm1d()
         self.register_buffer("plain", torch.ones(2))
+        self.register_buffer("learnt", torch.ones(2, requires_grad=True))
         self.register_buffer("whole", torch.ones(3, dtype=torch.int64))
         self.register_buffer("spread", torch.ones(1).expand(4))
         self.register_buffer("sparse", torch.eye(2).to_sparse())
@@ -27,13 +30,21 @@ class Model(nn.Module):
 
 def values(model: Model) -> list[list[float]]:
     """Of what is kept."""
-    kept = (model.plain, model.whole, model.spread, model.norm.running_mean, model.norm.num_batches_tracked)
+    kept = (
+        model.plain,
+        model.learnt,
+        model.whole,
+        model.spread,
+        model.norm.running_mean,
+        model.norm.num_batches_tracked,
+    )
     return [buffer.flatten().tolist() for buffer in kept if buffer is not None]
 
 
 def change(model: Model, number: float) -> None:
     """In place. Batch normalisation writes without torch's count of writes."""
     model.plain.fill_(number)
+    model.learnt.detach().fill_(number)
     model.whole.fill_(int(number))
     model.norm.train()(torch.full((3, 2), number))
 
@@ -49,6 +60,7 @@ def test_values_are_put_back_into_the_same_tensors():
         kept.put_back()
         assert values(model) == before
     assert all(one is other for one, other in zip(model.buffers(), tensors, strict=True))
+    assert [name for name, buffer in model.named_buffers() if buffer.requires_grad] == ["learnt"]
 
 
 def test_the_latest_values_are_kept():
@@ -68,14 +80,22 @@ def test_the_latest_values_are_kept():
     assert values(model) == latest
 
 
-def test_only_what_may_have_been_written_is_copied_again():
+@pytest.mark.parametrize("before", ["nothing", "written", "put back"])
+def test_only_what_may_have_been_written_is_copied_again(before):
+    """Seen by a write that torch does not count, and that is not kept therefore."""
     model = Model()
     kept = KeptBuffers(model)
     kept.take()
+    if before != "nothing":
+        model.plain.fill_(5.0)
+    if before == "put back":
+        kept.put_back()
+    kept.take()
+    latest = model.plain.tolist()
     model.plain.data.fill_(9.0)
     kept.take()
     kept.put_back()
-    assert model.plain.tolist() == [1.0, 1.0], "torch counts no write to what .data gives"
+    assert model.plain.tolist() == latest
 
 
 def test_another_tensor_in_a_buffers_place_is_known():
