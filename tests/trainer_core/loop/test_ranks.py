@@ -1,5 +1,6 @@
-"""What a group writes into tensors is known to those who keep copies of them."""
+"""What a group does that one process can see: writes that are counted, exchanges, threads; and what it makes of parts."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from trainer_core.loop.ranks import Group
+from trainer_core.loop.ranks import Group, Totals, buffers_read_in_training, is_lost_peer
 
 
 @pytest.fixture
@@ -17,6 +18,7 @@ def group(monkeypatch: pytest.MonkeyPatch) -> Iterator[Group]:
     for name, value in {**launcher, "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     group = Group(["cpu"])
     yield group
     group.close()
@@ -54,3 +56,51 @@ def test_gradients_stay_on_their_rank_until_the_last_micro_batch(group: Group) -
     weight = network.module.weight
     assert weight.grad is not None
     assert weight.grad.tolist() == [[12.0] * 3] * 2
+
+
+def test_the_cores_are_those_of_the_ranks_of_this_machine(group: Group) -> None:
+    assert torch.get_num_threads() == len(os.sched_getaffinity(0))
+
+
+def totals(loss: float, count: float) -> Totals:
+    """In float32, as a pass has them."""
+    return Totals(torch.tensor(loss), torch.tensor(count))
+
+
+def test_totals_of_parts_are_summed_where_float32_would_lose_some() -> None:
+    alone = totals(3.0, 2.0)
+    assert Totals.of([alone]) is alone
+    together = Totals.of([totals(2.0**24, 1.0), totals(1.0, 2.0), totals(1.0, 2.0**25)])
+    assert (together.loss_sum.item(), together.count.item()) == (2**24 + 2, 2**25 + 3)
+    nothing = totals(3.0, 2.0).nothing()
+    assert (nothing.loss_sum.item(), nothing.count.item()) == (0, 0)
+
+
+class Own(nn.Module):
+    """A module with a buffer, around others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("outer", torch.zeros(1))
+        self.inner = nn.Sequential(nn.BatchNorm1d(2), nn.InstanceNorm1d(2, track_running_stats=True), nn.Linear(1, 1))
+        self.inner[2].register_buffer("own", torch.zeros(2))
+
+
+def test_statistics_of_normalisations_are_no_buffers_that_training_reads() -> None:
+    model = Own()
+    read = buffers_read_in_training(model)
+    assert [id(buffer) for buffer in read] == [id(model.get_buffer(name)) for name in ("outer", "inner.2.own")]
+    assert not buffers_read_in_training(nn.BatchNorm1d(2))
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (dist.DistNetworkError("gone"), True),
+        (RuntimeError("[../gloo/transport/tcp/pair.cc:553] Connection closed by peer"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("gloo/transport"), False),
+    ],
+)
+def test_a_peer_that_is_gone_is_known_by_torchs_errors_and_gloos(error: Exception, lost: bool) -> None:
+    assert is_lost_peer(error) == lost

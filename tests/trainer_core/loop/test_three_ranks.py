@@ -14,6 +14,8 @@ from trainer_core.failure import Failure
 from trainer_core.loop.ranks import Group, Totals
 
 WORLD = 3
+# Their sum is no float32.
+_LARGE = [2.0**24, 1.0, 0.0]
 
 
 class Reads(nn.Module):
@@ -58,6 +60,7 @@ def work(ranks: Group) -> dict[str, Any]:
         "strategy": ranks.strategy,
         "shares": [ranks.share(np.arange(count)).tolist() for count in (7, 2)],
         "total": [told.loss_sum.item(), told.count.item(), asked, unasked],
+        "large": ranks.total(Totals(torch.tensor(_LARGE[ranks.index]), torch.tensor(0.0)), False)[0].loss_sum.item(),
         "any": [ranks.any(ranks.index == 2), ranks.any(False)],
         "sum": [tensor.tolist() for tensor in sums],
         "most": ranks.most(ranks.index),
@@ -67,7 +70,21 @@ def work(ranks: Group) -> dict[str, Any]:
         "weight": weight.flatten().tolist(),
         "threads": torch.get_num_threads(),
         "passes": _passes(ranks, number),
+        "read elsewhere": _read_elsewhere(ranks),
     }
+
+
+def _read_elsewhere(ranks: Group) -> tuple[int, list[int]]:
+    """What a rank of several nodes gets of what each would read, and who has read."""
+    ranks.nodes, readers = 2, []
+
+    def read() -> int:
+        readers.append(ranks.index)
+        return 10 + ranks.index
+
+    got = ranks.from_first(read)
+    ranks.nodes = 1
+    return got, readers
 
 
 def _passes(ranks: Group, number: float) -> list[list[float]]:
@@ -103,12 +120,14 @@ def test_samples_are_dealt_in_contiguous_shares(given):
 def test_what_one_rank_knows_all_ranks_know(given):
     for rank in given:
         assert rank["total"] == [6.0, 60.0, True, False]
+        assert rank["large"] == 2**24 + 1
         assert rank["any"] == [True, False]
         assert rank["sum"] == [[6.0], [12.0, 0.0]]
         assert rank["gathered"] == [0, 11, 22]
     # No pass of one waits for one of each other; and on one node each reads for itself.
     assert [rank["most"] for rank in given] == [0, 1, 2]
     assert [rank["read"] for rank in given] == [0, 1, 2]
+    assert [rank["read elsewhere"] for rank in given] == [(10, [0]), (10, []), (10, [])]
 
 
 def test_buffers_are_the_first_ranks_and_weights_are_left_alone(given):

@@ -38,14 +38,14 @@ class ShardedGroup(Group):
 
     def _share_each_pass(self, model: nn.Module) -> None:
         """Buffers that training may read are the first rank's before each pass of it, as DistributedDataParallel has it."""
-        buffers = buffers_read_in_training(model)
 
         def share(module: nn.Module, _inputs: Any) -> None:
             if module.training:
-                for buffer in buffers:
+                # Those of now: a model may put other tensors in their places.
+                for buffer in buffers_read_in_training(module):
                     dist.broadcast(buffer, src=0)
 
-        if buffers:
+        if buffers_read_in_training(model):
             model.register_forward_pre_hook(share)
 
     def adopt(self, optimizer: torch.optim.Optimizer) -> Gradients:

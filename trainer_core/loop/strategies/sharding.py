@@ -25,15 +25,18 @@ def shard(model: nn.Module, mesh: DeviceMesh, half: torch.dtype | None) -> None:
     Names and whole values stay what they are. Parameters are kept and gradients summed as they are; with ``half`` they are
     gathered in that type, but for a model with batch normalisation or recurrent layers.
 
-    Raises Failure ``model_invalid`` for a parameter that cannot be cut.
+    Raises Failure ``model_invalid`` for a parameter that cannot be cut, and for trainable ones of several types that would be
+    gathered together.
     """
     _refuse_uncuttable(model)
+    blocks = _blocks(model)
+    _refuse_unlike(model, blocks)
     if half is None or any(isinstance(module, _OF_ONE_TYPE) for module in model.modules()):
         policy = MixedPrecisionPolicy()
     else:
         # What each operation computes in, autocast says, as in one process.
         policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32, cast_forward_inputs=False)
-    for block in _blocks(model):
+    for block in blocks:
         fully_shard(block, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
     # The root's as well: whoever looks at parameters between two passes finds the shards.
     fully_shard(model, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
@@ -58,13 +61,32 @@ def _is_apart(block: nn.Module, users: Mapping[Tensor, int]) -> bool:
 def _refuse_uncuttable(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if parameter.ndim == 0:
-            raise Failure(
-                "model_invalid",
-                f"Parameter {name!r} is a single number without a dimension, which FSDP cannot cut.",
-                next_move='Give it the shape (1,), or set trainingConfig.strategy to "ddp".',
-                place=Place(pointer="/trainingConfig/strategy"),
-                fix=[PatchOperation(op="add", path="/trainingConfig/strategy", value="ddp")],
-            )
+            what = f"Parameter {name!r} is a single number without a dimension, which FSDP cannot cut."
+            raise _refusal(what, "Give it the shape (1,)")
+
+
+def _refuse_unlike(model: nn.Module, blocks: list[nn.Module]) -> None:
+    gathered = {parameter for block in blocks for parameter in block.parameters()}
+    rest = [item for item in model.named_parameters() if item[1] not in gathered]
+    for together in [*([*block.named_parameters()] for block in blocks), rest]:
+        first: dict[torch.dtype, str] = {}
+        for name, parameter in together:
+            if parameter.requires_grad:
+                first.setdefault(parameter.dtype, name)
+        if len(first) > 1:
+            said = " and ".join(f"{name!r} is {kind}" for kind, name in first.items())
+            what = f"Parameter {said}, and FSDP gathers parameters of one type together."
+            raise _refusal(what, "Give the model one type")
+
+
+def _refusal(what: str, move: str) -> Failure:
+    return Failure(
+        "model_invalid",
+        what,
+        next_move=f'{move}, or set trainingConfig.strategy to "ddp".',
+        place=Place(pointer="/trainingConfig/strategy"),
+        fix=[PatchOperation(op="add", path="/trainingConfig/strategy", value="ddp")],
+    )
 
 
 def local(tensor: Tensor) -> Tensor:

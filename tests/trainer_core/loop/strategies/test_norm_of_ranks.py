@@ -27,6 +27,7 @@ class Case:
     tracked: bool = True
     momentum: float | None = 0.3
     samples: int = 7
+    held: bool = False
 
     def build(self) -> Any:
         """The module, with weights that change something and an ``eps`` that shows."""
@@ -35,6 +36,8 @@ class Case:
         if self.affine:
             norm.weight.data = torch.tensor([0.5, 2.0, -1.0])
             norm.bias.data = torch.tensor([0.0, 1.0, -3.0])
+        # Set by a model file, after it has built it.
+        norm.track_running_stats = self.tracked and not self.held
         return norm.double() if self.dtype == torch.float64 else norm
 
     def draw(self) -> tuple[Tensor, Tensor]:
@@ -60,6 +63,7 @@ CASES = {
     "halves": Case(nn.BatchNorm2d, (2, 4), dtype=torch.bfloat16),
     "without weights": Case(nn.BatchNorm1d, affine=False),
     "without statistics": Case(nn.BatchNorm1d, tracked=False),
+    "statistics that stand still": Case(nn.BatchNorm1d, held=True),
     "a mean of all batches": Case(nn.BatchNorm1d, momentum=None),
 }
 
