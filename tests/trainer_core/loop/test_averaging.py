@@ -191,3 +191,67 @@ def test_a_model_that_cannot_be_copied_is_refused():
     model.generator = (number for number in range(3))
     with pytest.raises(Failure, match="cannot be copied"):
         build_averaging(model, WeightAveraging(), 1, nothing)
+
+
+def test_what_is_averaged_has_no_gradient():
+    model = nn.Linear(3, 2)
+    averaging = build_averaging(model, WeightAveraging(), 1, nothing)
+    averaging.follow(stepped=True)
+    assert averaging.evaluated() is not model
+    assert not any(parameter.requires_grad for parameter in averaging.evaluated().parameters())
+
+
+def test_one_that_goes_on_from_a_run_without_a_mean_begins_its_own():
+    model, begun = nn.Linear(3, 2), nn.Linear(3, 2)
+    averaging = build_averaging(model, WeightAveraging(), 1, nothing)
+    with torch.no_grad():
+        model.load_state_dict(begun.state_dict())
+    averaging.restore({})
+    assert averaging.evaluated() is model
+    with torch.no_grad():
+        model.weight.add_(1.0)
+    averaging.follow(stepped=True)
+    # As TensorFlow has it: 1/10 of the first.
+    assert torch.allclose(averaging.evaluated().get_parameter("weight"), begun.weight + 0.9, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["ema", "swa"])
+def test_buffers_may_come_go_and_change_their_shape(method):
+    """The average has those of the trained model as they are, in tensors of its own, and its own where they fit."""
+    model = nn.Linear(1, 1)
+    for name in ("stays", "grows", "goes"):
+        model.register_buffer(name, torch.ones(2))
+    model.register_buffer("comes", None)
+    model.register_buffer("learnt", torch.ones(2, requires_grad=True))
+    averaging = build_averaging(model, WeightAveraging(method=method, start=0.0), 1, nothing)
+    averaging.follow(stepped=True)
+    averaging.end_epoch(0, cut_short=False)
+    own = averaging.evaluated().get_buffer("stays")
+    model.stays.fill_(5.0)
+    model.grows, model.goes = torch.full((3,), 6.0), None
+    model.comes, model.learnt = torch.full((4,), 7.0), torch.full((5,), 8.0, requires_grad=True)
+    averaging.take_buffers()
+    kept = averaging.evaluated()
+    assert kept.stays is own
+    assert kept.goes is None
+    for name, value in {"stays": [5.0] * 2, "grows": [6.0] * 3, "comes": [7.0] * 4, "learnt": [8.0] * 5}.items():
+        assert kept.get_buffer(name).tolist() == value
+        assert kept.get_buffer(name).data_ptr() != model.get_buffer(name).data_ptr()
+        assert not kept.get_buffer(name).requires_grad
+
+
+def test_an_epoch_that_was_cut_is_taken_back_once():
+    model = nn.Linear(1, 1)
+    averaging = build_averaging(model, WeightAveraging(method="swa", start=0.0), 3, nothing)
+    for epoch in range(2):
+        with torch.no_grad():
+            model.weight.fill_(2.0 + 4.0 * epoch)
+        averaging.end_epoch(epoch, cut_short=epoch == 1)
+    assert averaging.evaluated().get_parameter("weight").item() == 4.0
+    assert "beforeCut" in averaging.state()
+    for _ in range(2):
+        averaging.take_back_cut()
+        assert averaging.evaluated().get_parameter("weight").item() == 2.0
+        state = averaging.state()
+        assert "beforeCut" not in state
+        assert (state["updates"], state["latest"]) == (1, 0)
