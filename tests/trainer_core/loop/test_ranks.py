@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -9,17 +10,19 @@ import torch.distributed as dist
 from torch import nn
 
 from trainer_core.loop.ranks import Group, Totals, buffers_read_in_training, is_lost_peer
+from trainer_core.loop.recovery.restart import UnusedParameters
+from trainer_core.loop.strategies.synced_norm import HostBatchNorm
 
 
 @pytest.fixture
-def group(monkeypatch: pytest.MonkeyPatch) -> Iterator[Group]:
-    """A group of this process alone."""
+def group(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Group]:
+    """A group of this process alone, with the arguments that the test gives it."""
     launcher = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "WORLD_SIZE": "1", "GROUP_WORLD_SIZE": "1"}
     for name, value in {**launcher, "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    group = Group(["cpu"])
+    group = Group(["cpu"], **getattr(request, "param", {}))
     yield group
     group.close()
     torch.set_num_threads(threads)
@@ -56,6 +59,41 @@ def test_gradients_stay_on_their_rank_until_the_last_micro_batch(group: Group) -
     weight = network.module.weight
     assert weight.grad is not None
     assert weight.grad.tolist() == [[12.0] * 3] * 2
+
+
+@pytest.mark.parametrize(("group", "synced"), [({}, True), ({"synced": False}, False)], indirect=["group"])
+def test_batch_normalisation_sees_all_ranks_where_that_is_wanted(group: Group, synced: bool) -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3))
+    group.prepare(model)
+    assert isinstance(model[0], HostBatchNorm) == synced
+
+
+@pytest.mark.parametrize(
+    ("group", "uses_all", "searches"),
+    [({}, True, False), ({}, False, True), ({"searches": True}, True, True)],
+    indirect=["group"],
+)
+def test_parameters_without_a_gradient_are_looked_for_where_there_may_be_some(
+    group: Group, uses_all: bool, searches: bool
+) -> None:
+    """Elsewhere a pass that leaves one out is refused."""
+    model = nn.ModuleList([nn.Linear(3, 2), nn.Linear(3, 2)])
+    model.forward = lambda x: model[0](x).sum()  # type: ignore[method-assign]
+    network = group.wrap(model, lambda: uses_all, pytest.fail)
+    assert isinstance(network, nn.parallel.DistributedDataParallel)
+    assert network.find_unused_parameters == searches
+    with nullcontext() if searches else pytest.raises(UnusedParameters), group.passing(network, last=True):
+        network(torch.ones(4, 3)).backward()
+
+
+def test_what_is_exchanged_is_no_more_than_gradients_and_what_training_reads(group: Group) -> None:
+    """Gradients are views of what is exchanged, and take no memory of their own."""
+    plain, reads = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), nn.Linear(3, 2)
+    reads.register_buffer("own", torch.zeros(1))
+    for model, buffers in ((plain, False), (reads, True)):
+        network = group.wrap(model, lambda: True, pytest.fail)
+        assert isinstance(network, nn.parallel.DistributedDataParallel)
+        assert (network.forward_sync_buffers, network.gradient_as_bucket_view) == (buffers, True)
 
 
 def test_the_cores_are_those_of_the_ranks_of_this_machine(group: Group) -> None:

@@ -1,6 +1,7 @@
 """What three ranks share and agree on, call by call."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,17 @@ def work(ranks: Group) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "passes": _passes(ranks, number),
         "read elsewhere": _read_elsewhere(ranks),
+        # The last: a group that has searched once goes on searching.
+        "rehearsed": [_wrapped(ranks, lambda: True), _wrapped(ranks, lambda: ranks.index != 1)],
     }
+
+
+def _wrapped(ranks: Group, uses_all: Callable[[], bool]) -> tuple[int, bool]:
+    """How often a pass is rehearsed, and whether parameters without a gradient are looked for."""
+    rehearsed: list[nn.Module] = []
+    network: Any = ranks.wrap(nn.Linear(1, 1), uses_all, rehearsed.append)
+    assert all(one is network for one in rehearsed)
+    return len(rehearsed), network.find_unused_parameters
 
 
 def _read_elsewhere(ranks: Group) -> tuple[int, list[int]]:
@@ -134,6 +145,11 @@ def test_buffers_are_the_first_ranks_and_weights_are_left_alone(given):
     for index, rank in enumerate(given):
         assert rank["buffers"] == [[5.0, 5.0], [5.0, 5.0], [5]]
         assert rank["weight"] == [index + 1.0] * 4
+
+
+def test_a_first_pass_is_rehearsed_and_one_rank_that_misses_a_gradient_lets_all_look_for_it(given):
+    for rank in given:
+        assert rank["rehearsed"] == [(1, False), (0, True)]
 
 
 def test_each_training_pass_reads_the_buffers_of_the_first_rank(given):
