@@ -208,11 +208,11 @@ def _lowest_epoch(facts: Facts) -> int:
     return min(facts.losses, key=lambda each: each[1])[0].epoch
 
 
+# What helps whatever is learnt, be it one batch by heart.
+SOUND: tuple[Rule, ...] = (_lower_learning_rate, _raise_learning_rate, _use_found_learning_rate)
 BETTER: tuple[Rule, ...] = (
     _leave_out_identifiers,
-    _lower_learning_rate,
-    _raise_learning_rate,
-    _use_found_learning_rate,
+    *SOUND,
     _stop_early,
     _more_weight_decay,
     _more_data,

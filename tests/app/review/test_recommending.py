@@ -301,3 +301,44 @@ def test_a_starved_loop_is_given_more_workers_at_once(gate: Gate, checkpoint: Pa
     facts = replace(facts, rows=rows(FALLING, SETTLED, data_wait_seconds=wait))
     made = recommend(facts, summarize(facts))[0]
     assert (made.code, made.patch[0].value) == ("more_workers", workers)
+
+
+@pytest.mark.parametrize(
+    ("training", "wanted"),
+    [
+        ({"optimizer": "SGD", "learningRate": 0.001}, 0.1),
+        ({"optimizer": "SGD", "learningRate": 0.2}, 0.2),
+        ({"optimizer": "SGD", "optimizerArgs": {"momentum": 0.9}, "learningRate": 0.001}, 0.01),
+        ({"optimizer": "SGD", "learningRate": 5.0}, 0.1),
+        ({"optimizer": "AdamW", "learningRate": 1e-5}, None),
+        ({"optimizer": "Adam", "learningRate": 0.002}, 0.002),
+        ({"optimizer": "Adam", "learningRate": 0.5}, None),
+    ],
+)
+def test_one_batch_is_learnt_by_heart_in_enough_steps_at_a_rate_that_serves(
+    gate: Gate, checkpoint: Path, training: dict[str, Any], wanted: float | None
+):
+    """None: the optimizer's usual rate, by the size of the model."""
+    facts, _ = found(gate, checkpoint, "overfit_one_batch")
+    further = {
+        "gradientAccumulation": 8,
+        "scheduler": "StepLR",
+        "schedulerArgs": {"step_size": 1},
+        "labelSmoothing": 0.1,
+    }
+    facts = replace(facts, resolved=resolved(gate, training | further | {"weightAveraging": {"method": "ema"}}))
+    (made,) = recommend(facts, summarize(facts))
+    following = apply(dict(facts.resolved), made.patch)
+    asked, data = following["trainingConfig"], following["dataConfig"]
+    assert (asked["overfitBatches"], asked["epochs"], asked.get("learningRate")) == (1, 500, wanted)
+    assert (asked["scheduler"], asked["labelSmoothing"], "weightAveraging" in asked) == ("constant", 0.0, False)
+    assert (data["batchSize"], asked["gradientAccumulation"]) == (32, 1)
+    assert gate.examine(following, "paths").warnings == gate.examine(dict(facts.resolved), "paths").warnings
+
+
+@pytest.mark.parametrize("code", ["stop_early", "train_longer", "test_on_held_out_data", "more_data", "weigh_classes"])
+def test_a_batch_that_was_learnt_by_heart_says_nothing_of_other_samples(gate: Gate, checkpoint: Path, code: str):
+    training, _ = RUNS[code]
+    facts, _ = found(gate, checkpoint, code)
+    facts = replace(facts, resolved=resolved(gate, training | {"overfitBatches": 1}))
+    assert recommend(facts, summarize(facts)) == []
