@@ -25,5 +25,10 @@ class WeightAveraging(Document):
         ),
     ] = 0.999
     start: Annotated[
-        float, Field(ge=0, lt=1, description="Of swa: the share of the epochs that are trained before the mean begins.")
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="Of swa: the share of the epochs that are trained before the mean begins. Resumed with more epochs it begins later: docs/reliability.md.",
+        ),
     ] = 0.75

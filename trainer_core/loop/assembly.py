@@ -179,7 +179,7 @@ class Assembly:
 
     @cached_property
     def continuation(self) -> Continuation:
-        before = (self.position, self.batches.order, self.sizes.length, self.cut)
+        before = (self.position, self.batches.order, self.sizes.length, self.cut, self.averaging)
         if not self.training.fast_dev_run:
             return Continuation(*before)
         counted = {**self._judges, "position": self.position, "clock": self.clock, "cut": self.cut}

@@ -32,6 +32,11 @@ class Averaging:
     def take_back_cut(self) -> None:
         """What is left of an epoch that was cut short will be trained: the average is what it was before it."""
 
+    def take_up(self, at_end: bool) -> str:
+        """A resumed run trains on, with the weights of the latest epoch's end or not (``at_end``). What is averaged is that of a
+        run which had this length from the start, as far as it can be; a sentence on what is not, else nothing."""
+        return ""
+
     def models(self) -> list[nn.Module]:
         """All there are: they may be prepared alike for several ranks, until the first step is taken."""
         return [self._model]
@@ -153,6 +158,21 @@ class StochasticWeightAverage(Average):
             self._before_cut = None
             self._latest -= 1
             self.updates -= 1
+
+    def take_up(self, at_end: bool) -> str:
+        # What the mean holds: the epochs up to the latest, one after the other.
+        since = self._latest - self.updates + 1
+        too_early, lost = self._first - since, self._latest - self._first + (0 if at_end else 1)
+        if not self.updates or too_early <= 0:
+            return ""
+        held = f"The checkpoint's mean of weights holds epochs {since + 1} to {self._latest + 1}; a run of this length averages"
+        if too_early < lost:
+            return f"{held} from epoch {self._first + 1} on. What is too early stays in it: with it {lost} epochs would be lost."
+        if at_end:
+            self._average.load_state_dict(self._model.state_dict())
+        self.updates = int(at_end)
+        begin = self._latest + 1 if at_end else self._latest + 2
+        return f"{held} from epoch {self._first + 1} on. It begins anew with epoch {begin}." if lost else ""
 
     def state(self) -> dict[str, Any]:
         kept = super().state() | {"latest": self._latest}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from trainer_core.loop.averaging import Averaging
 from trainer_core.loop.batches import Order
 from trainer_core.loop.cut_epoch import CutEpoch
 from trainer_core.loop.metrics.metrics import Figures
@@ -12,13 +13,15 @@ from trainer_core.loop.run_state import Restores
 
 class Continuation:
     """Takes up what a checkpoint's run had come to. Steps are counted as this run would have counted them, and an epoch that
-    was cut is not judged before it is whole."""
+    was cut is not judged before it is whole. ``averaged`` says what of the average is not that of a run of this length."""
 
-    def __init__(self, position: Position, order: Order, length: Length, cut: CutEpoch) -> None:
+    def __init__(self, position: Position, order: Order, length: Length, cut: CutEpoch, averaging: Averaging) -> None:
         self._position = position
         self._order = order
         self._length = length
+        self._averaging = averaging
         self.cut = cut
+        self.averaged = ""
 
     def follow(self, state: dict[str, Any], best_path: str | None) -> str | None:
         """Fit what was just restored from a checkpoint's ``state`` to this run; its best checkpoint, ``best_path`` unless it is
@@ -26,7 +29,11 @@ class Continuation:
         position, steps = self._position, self._length.steps_per_epoch
         if state["order"] != self._order.state() or state["length"]["steps_per_epoch"] != steps:
             position.step = position.epoch * steps + min(position.step_in_epoch, steps)
-        return best_path if self._length.reached(position) else self.cut.take_back(best_path)
+        if self._length.reached(position):
+            return best_path
+        best_path = self.cut.take_back(best_path)
+        self.averaged = self._averaging.take_up(at_end=position.step_in_epoch in (0, steps))
+        return best_path
 
 
 class QuickTry(Continuation):
@@ -38,11 +45,12 @@ class QuickTry(Continuation):
         order: Order,
         length: Length,
         cut: CutEpoch,
+        averaging: Averaging,
         *,
         counted: Mapping[str, Restores],
         figures: Figures,
     ) -> None:
-        super().__init__(position, order, length, cut)
+        super().__init__(position, order, length, cut, averaging)
         self._counted = counted
         self._figures = figures
         self._nothing = {name: part.state() for name, part in counted.items()}

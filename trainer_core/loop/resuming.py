@@ -72,6 +72,9 @@ def say_changes(trainer: Trainer, state: dict[str, Any], channel: Channel) -> No
             before=state["length"]["total_steps"],
             now=length.total_steps,
         )
+    if trainer.saving.averaged:
+        remedy = "Train anew with this number of epochs where the mean has to be that of its last share."
+        channel.warn("average_of_other_epochs", trainer.saving.averaged, remedy=remedy)
     if trainer.complete:
         done, of, setting = f"{position.epoch} epochs", str(length.epochs), "epochs"
         if position.epoch < length.epochs:

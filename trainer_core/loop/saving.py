@@ -57,6 +57,11 @@ class Saving:
         every = self._config.save_every_steps
         return every is not None and position.step % every == 0
 
+    @property
+    def averaged(self) -> str:
+        """What of the average that was taken up is not that of a run of this length."""
+        return self._continuation.averaged
+
     def note_cut(self) -> None:
         """The epoch that comes to be judged was cut short."""
         self.wait()

@@ -141,6 +141,41 @@ def test_more_epochs_average_those_that_the_longer_run_averages(bench):
     assert figures(longer) == figures(whole)[2:]
 
 
+def test_more_epochs_whose_mean_begins_with_the_latest_one_forget_those_before_it(bench):
+    """The shorter one averaged its third and fourth epoch, the longer one averages its fourth to sixth."""
+    short = bench.train("short", trainingConfig=SWA)
+    training = {**SWA, "epochs": 6}
+    longer = bench.train("longer", trainingConfig=training, checkpointConfig={"resumeFrom": str(short.run_folder)})
+    whole = bench.train("whole", trainingConfig=training)
+    assert same_weights(longer, whole)
+    assert figures(longer) == figures(whole)[4:]
+    assert "average_of_other_epochs" not in {alert.code for alert in longer.of(Alert)}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "place", "members"),
+    [(6, 8, "", [6, 7, 8]), (8, 9, "", [5, 6, 7, 8, 9]), (6, 8, "step-00000028", [6, 7, 8])],
+    ids=["as many too early as would be lost", "more would be lost", "in mid-epoch"],
+)
+def test_a_mean_that_cannot_be_that_of_the_longer_run_has_the_fewest_wrong_members_and_is_said(
+    bench, before, now, place, members
+):
+    """What a mean holds cannot be taken out of it: with those that are too early, those that belong to it would be lost."""
+    saving = {"saveEverySteps": 4, "keepLast": 100}
+    plain = bench.train("plain", trainingConfig={**STEADY, "epochs": now}, checkpointConfig=saving)
+    short = bench.train("short", trainingConfig={**SWA, "epochs": before}, checkpointConfig=saving)
+    training = {**SWA, "epochs": now}
+    resume = {**saving, "resumeFrom": str(short.run_folder / place)}
+    longer = bench.train("longer", trainingConfig=training, checkpointConfig=resume)
+    weights = [plain.weights(None if epoch == now else f"epoch-{epoch:04}") for epoch in members]
+    mean = longer.weights()
+    assert all(np.allclose(mean[name], np.mean([each[name] for each in weights], axis=0), atol=1e-6) for name in mean)
+    (said,) = (alert for alert in longer.of(Alert) if alert.code == "average_of_other_epochs")
+    assert f"averages from epoch {-(-now // 2) + 1} on" in said.message
+    again = {**saving, "resumeFrom": longer.of(CheckpointSaved)[0].path}
+    assert same_weights(bench.train("again", trainingConfig=training, checkpointConfig=again), longer)
+
+
 def test_without_a_checkpoint_of_the_epoch_before_none_is_the_best(bench):
     """Of the run that was cut one checkpoint is left: that of the cut."""
     short = bench.train("short", trainingConfig={**STEADY, "maxSteps": 7}, checkpointConfig={"keepLast": 1})
