@@ -168,8 +168,7 @@ class StochasticWeightAverage(Average):
         held = f"The checkpoint's mean of weights holds epochs {since + 1} to {self._latest + 1}; a run of this length averages"
         if too_early < lost:
             return f"{held} from epoch {self._first + 1} on. What is too early stays in it: with it {lost} epochs would be lost."
-        if at_end:
-            self._average.load_state_dict(self._model.state_dict())
+        self._average.load_state_dict(self._model.state_dict())
         self.updates = int(at_end)
         begin = self._latest + 1 if at_end else self._latest + 2
         return f"{held} from epoch {self._first + 1} on. It begins anew with epoch {begin}." if lost else ""
