@@ -1,7 +1,5 @@
 """The request in which a sound model learns one batch by heart, whatever the run before it had asked for."""
 
-from typing import Any
-
 from app.review.advice import made, rounded
 from app.review.facts import Facts
 from schemas.optimizers import find_optimizer
@@ -26,8 +24,8 @@ _IN_THE_WAY = (
     "/trainingConfig/warmupRatio",
     "/trainingConfig/weightAveraging",
 )
-# Steps in which small nets of four kinds had brought the loss of 32 samples below a tenth, with every optimizer at its usual
-# rate (docs/monitoring.md); more samples than twice as many take a larger net or more steps.
+# Steps in which small nets of three kinds had brought the loss of 32 samples below a tenth, with each of four optimizers
+# (docs/monitoring.md); more samples than twice as many take a larger net or more steps.
 _STEPS = 500
 _SAMPLES = 32
 # Plain gradient descent: torch's usual 0.001 is too low by far.
@@ -78,6 +76,5 @@ def _constant_rate(facts: Facts) -> list[PatchOperation]:
     if wanted <= facts.number(_RATE) <= _NEAR * wanted:
         return patch
     if descent is None:
-        there: Any = facts.setting(_RATE)
-        return patch + ([PatchOperation(op="remove", path=_RATE)] if there is not None else [])
+        return patch + ([PatchOperation(op="remove", path=_RATE)] if facts.setting(_RATE) is not None else [])
     return [*patch, facts.change(_RATE, rounded(wanted))]

@@ -32,9 +32,10 @@ class Averaging:
     def take_back_cut(self) -> None:
         """What is left of an epoch that was cut short will be trained: the average is what it was before it."""
 
-    def take_up(self, at_end: bool) -> str:
-        """A resumed run trains on, with the weights of the latest epoch's end or not (``at_end``). What is averaged is that of a
-        run which had this length from the start, as far as it can be; a sentence on what is not, else nothing."""
+    def take_up(self, ended: int | None) -> str:
+        """A resumed run trains on, with the weights of the end of the epoch with index ``ended``, or (None) of mid-epoch. What is
+        averaged is that of a run which had this length from the start, as far as it can be; a sentence on what is not, else
+        nothing."""
         return ""
 
     def models(self) -> list[nn.Module]:
@@ -159,9 +160,9 @@ class StochasticWeightAverage(Average):
             self._latest -= 1
             self.updates -= 1
 
-    def take_up(self, at_end: bool) -> str:
-        # What the mean holds: the epochs up to the latest, one after the other.
-        since = self._latest - self.updates + 1
+    def take_up(self, ended: int | None) -> str:
+        # What the mean holds: the epochs up to the latest, one after the other. One that has ended may be yet to come.
+        since, at_end = self._latest - self.updates + 1, ended == self._latest
         too_early, lost = self._first - since, self._latest - self._first + (0 if at_end else 1)
         if not self.updates or too_early <= 0:
             return ""

@@ -32,7 +32,7 @@ class Continuation:
         if self._length.reached(position):
             return best_path
         best_path = self.cut.take_back(best_path)
-        self.averaged = self._averaging.take_up(at_end=position.step_in_epoch in (0, steps))
+        self.averaged = self._averaging.take_up(position.ended(steps))
         return best_path
 
 

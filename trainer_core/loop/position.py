@@ -18,6 +18,12 @@ class Position:
         """The epoch as people count: the one in progress, from 1; between two epochs, the one just completed."""
         return self.epoch + 1 if self.step_in_epoch or not self.epoch else self.epoch
 
+    def ended(self, steps: int) -> int | None:
+        """The index of the epoch after whose last step this is, of ``steps`` each; None in mid-epoch."""
+        if not self.step_in_epoch:
+            return self.epoch - 1
+        return self.epoch if self.step_in_epoch >= steps else None
+
     def advance(self, stepped: bool) -> None:
         """One more batch is done."""
         self.step_in_epoch += 1

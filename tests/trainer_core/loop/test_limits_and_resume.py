@@ -154,14 +154,19 @@ def test_more_epochs_whose_mean_begins_with_the_latest_one_forget_those_before_i
 
 @pytest.mark.parametrize(
     ("before", "now", "place", "members"),
-    [(6, 8, "", [6, 7, 8]), (8, 9, "", [5, 6, 7, 8, 9]), (6, 8, "step-00000028", [6, 7, 8])],
-    ids=["as many too early as would be lost", "more would be lost", "in mid-epoch"],
+    [
+        (6, 8, "", [6, 7, 8]),
+        (8, 9, "", [5, 6, 7, 8, 9]),
+        (6, 8, "step-00000028", [6, 7, 8]),
+        (8, 10, "step-00000035", [7, 8, 9, 10]),
+    ],
+    ids=["as many too early as would be lost", "more would be lost", "in mid-epoch", "after the last step of an epoch"],
 )
 def test_a_mean_that_cannot_be_that_of_the_longer_run_has_the_fewest_wrong_members_and_is_said(
     bench, before, now, place, members
 ):
     """What a mean holds cannot be taken out of it: with those that are too early, those that belong to it would be lost."""
-    saving = {"saveEverySteps": 4, "keepLast": 100}
+    saving = {"saveEverySteps": 7, "keepLast": 100}
     plain = bench.train("plain", trainingConfig={**STEADY, "epochs": now}, checkpointConfig=saving)
     short = bench.train("short", trainingConfig={**SWA, "epochs": before}, checkpointConfig=saving)
     training = {**SWA, "epochs": now}
