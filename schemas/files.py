@@ -1,6 +1,7 @@
 """Files that are whole or absent: how both sides of the process boundary leave something for the other."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -31,7 +32,13 @@ def write_for_now(path: Path, content: bytes) -> None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content``: a reader, or a crash, finds the old file or the new one, never a part."""
-    temporary = path.with_name(path.name + ".tmp")
-    write_synced(temporary, content)
-    temporary.rename(path)
-    sync_folder(path.parent)
+    replace_files(path.parent, {path.name: content})
+
+
+def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Replace files in ``folder`` by name, each as ``write_atomically`` does, and make them durable together."""
+    for name, content in contents.items():
+        write_synced(folder / f"{name}.tmp", content)
+    for name in contents:
+        (folder / f"{name}.tmp").rename(folder / name)
+    sync_folder(folder)

@@ -59,10 +59,26 @@ def test_a_checkpoint_is_whole_on_disk_before_it_has_its_name_and_named_before_i
                 assert {loose for loose in disk.loose if ".tmp/" in loose} == set()
                 placed += 1
             elif what == "make" and of in (f"{run}/latest.tmp", f"{run}/best.tmp"):
-                assert disk.loose == set(), "it would point to what may be lost"
+                pointers = {f"{run}/", f"{run}/latest.tmp", f"{run}/best.tmp"}
+                assert disk.loose - pointers == set(), "it would point to what may be lost"
+                assert of.endswith("best.tmp") or disk.loose == set()
                 assert placed > saved
             elif what == "said" and of == "SAVED":
                 # That an older one is being removed may be undone: it is whole, or not a checkpoint by its name.
                 assert {loose for loose in disk.loose if loose != f"{run}/"} == set()
                 saved += 1
     assert (written, placed, saved) == (2, 2, 2)
+
+
+def test_a_checkpoint_waits_for_the_disk_no_oftener_than_it_must(tmp_path: Path):
+    """Each wait is time in which the training has a core less: four files and their folder, the name of that folder, two pointers
+    and their names."""
+    run = tmp_path / "run"
+    disk, waits, since = Disk(run), [], 0
+    for call in traced(SAVES, tmp_path):
+        for what, of in disk.apply(call):
+            since += what in ("fsync", "fdatasync")
+            if (what, of) == ("said", "SAVED"):
+                waits.append(since)
+                since = 0
+    assert waits == [9, 9]

@@ -347,7 +347,7 @@ def test_the_best_is_not_the_newest(bench):
 
 def test_a_damaged_best_is_refused(bench):
     whole = bench.train("whole", trainingConfig={"epochs": 1})
-    (whole.run_folder / (whole.run_folder / "best").read_text().strip() / "state.json").write_text("{}")
+    (whole.run_folder / (whole.run_folder / "best").read_text().strip() / "training.json").write_text("{}")
     with pytest.raises(Failure) as caught:
         bench.train("resumed", checkpointConfig={"resumeFrom": str(whole.run_folder / "best")})
     assert caught.value.error.code == "checkpoint_corrupt"

@@ -25,12 +25,8 @@ class BestCheckpoint:
     @staticmethod
     def of(state: Mapping[str, Any]) -> "BestCheckpoint":
         """What the ``state`` of a checkpoint says."""
-        if "bestCheckpoint" in state:
-            kept = state["bestCheckpoint"]
-            return BestCheckpoint(kept["path"], kept["isSelf"])
-        # The first checkpoints of this format: a path, "" for none, None for the checkpoint itself.
-        path = state["bestPath"]
-        return BestCheckpoint(path or None, is_self=path is None)
+        kept = state["bestCheckpoint"]
+        return BestCheckpoint(kept["path"], kept["isSelf"])
 
 
 ITSELF = BestCheckpoint(is_self=True)

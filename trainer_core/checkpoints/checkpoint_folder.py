@@ -14,7 +14,7 @@ from typing import Protocol
 
 from schemas.checkpointing import BEST, LATEST
 from schemas.events import CheckpointSaved
-from schemas.files import sync_folder, write_atomically
+from schemas.files import replace_files, sync_folder
 from trainer_core.arguments import invalid
 from trainer_core.checkpoints.manifest import FileRecord, Kind, Manifest, read_manifest, write_manifest
 from trainer_core.failure import Failure
@@ -53,6 +53,8 @@ class CheckpointFolder:
         self._keep_last = keep_last
         run_folder.mkdir(parents=True, exist_ok=True)
         self._clear_leftovers()
+        # The newest first. Known from here on: whoever reads manifests while a training runs takes time from it.
+        self._complete = complete_checkpoints(run_folder)
 
     def save(self, parts: Parts, *, kind: Kind, epoch: int, step: int, is_best: bool) -> CheckpointSaved:
         """Write ``parts``; when this returns, it survives a power cut.
@@ -61,8 +63,7 @@ class CheckpointFolder:
         """
         name = f"epoch-{epoch:04d}" if kind == "epoch" else f"step-{step:08d}"
         temporary = self._folder / (name + _TEMPORARY)
-        existing = complete_checkpoints(self._folder)
-        number = 1 + max((manifest.number for _, manifest in existing), default=0)
+        number = 1 + max((manifest.number for _, manifest in self._complete), default=0)
         try:
             temporary.mkdir()
             files = parts.write(temporary)
@@ -83,11 +84,9 @@ class CheckpointFolder:
             raise
         self._put_in_place(temporary, name)
         saved = self._folder / name
-        write_atomically(self._folder / LATEST, f"{name}\n".encode())
-        if is_best:
-            write_atomically(self._folder / BEST, f"{name}\n".encode())
-        # Known by now: each reading of the manifests takes time in which no other thread may run.
-        self._remove_old([(saved, manifest), *((path, item) for path, item in existing if path != saved)])
+        self._note(saved, manifest)
+        replace_files(self._folder, dict.fromkeys((LATEST, BEST) if is_best else (LATEST,), f"{name}\n".encode()))
+        self._remove_old()
         return CheckpointSaved(
             path=str(saved),
             kind=kind,
@@ -97,10 +96,6 @@ class CheckpointFolder:
             sha256=digest,
             is_best=is_best,
         )
-
-    def best(self) -> Path | None:
-        """The newest checkpoint that was the best when it was written."""
-        return _best(complete_checkpoints(self._folder))
 
     def _put_in_place(self, temporary: Path, name: str) -> None:
         """Rename to ``name``. One of that name (an epoch done again after a roll-back) stays until the new one is there."""
@@ -112,15 +107,20 @@ class CheckpointFolder:
         if replaced.exists():
             shutil.rmtree(replaced)
 
-    def _remove_old(self, complete: list[tuple[Path, Manifest]]) -> None:
-        best = _best(complete)
-        for path, _ in complete[self._keep_last :]:
-            # A person may have removed it meanwhile.
-            if path != best and path.exists():
-                # Under its own name a half-removed checkpoint would pass for a damaged one.
-                doomed = path.with_name(path.name + _TEMPORARY)
-                path.rename(doomed)
-                shutil.rmtree(doomed)
+    def _note(self, saved: Path, manifest: Manifest) -> None:
+        """A checkpoint was written, perhaps in the place of another; a person may have removed some meanwhile."""
+        others = [pair for pair in self._complete if pair[0] != saved and pair[0].exists()]
+        self._complete = [(saved, manifest), *others]
+
+    def _remove_old(self) -> None:
+        best = next((path for path, manifest in self._complete if manifest.is_best), None)
+        old = [path for path, _ in self._complete[self._keep_last :] if path != best]
+        for path in old:
+            # Under its own name a half-removed checkpoint would pass for a damaged one.
+            doomed = path.with_name(path.name + _TEMPORARY)
+            path.rename(doomed)
+            shutil.rmtree(doomed)
+        self._complete = [pair for pair in self._complete if pair[0] not in old]
 
     def _clear_leftovers(self) -> None:
         for path in self._folder.glob(f"*{_TEMPORARY}"):
@@ -131,10 +131,6 @@ class CheckpointFolder:
                 shutil.rmtree(path)
             else:
                 path.rename(place)
-
-
-def _best(complete: list[tuple[Path, Manifest]]) -> Path | None:
-    return next((path for path, manifest in complete if manifest.is_best), None)
 
 
 def complete_checkpoints(run_folder: Path) -> list[tuple[Path, Manifest]]:

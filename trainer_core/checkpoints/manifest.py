@@ -15,7 +15,7 @@ from schemas.files import write_synced
 from schemas.result import Place
 from trainer_core.failure import Failure
 
-FORMAT = 1
+FORMAT = 2
 Kind = Literal["epoch", "step", "final", "cancel"]
 
 
@@ -82,7 +82,11 @@ def read_manifest(folder: Path) -> Manifest:
         raise corrupt(path, "the manifest is not as it was written")
     if document.get("format") != FORMAT:
         found = document.get("format")
-        raise Failure("checkpoint_incompatible", f"{folder} has the format {found}; this version reads {FORMAT}.")
+        raise Failure(
+            "checkpoint_incompatible",
+            f"{folder} has the format {found}; this version reads {FORMAT}.",
+            next_move="Resume it with the version that wrote it, or train anew with its model.safetensors as modelConfig.weights.",
+        )
     return Manifest.model_validate(document)
 
 

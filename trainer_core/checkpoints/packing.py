@@ -17,7 +17,7 @@ class Packer:
 
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
-        self._keys: dict[tuple[object, ...], str] = {}
+        self._keys: dict[int, list[str]] = {}
 
     def pack(self, value: Any, path: str = "") -> Any:
         """``value`` as JSON. Raises TypeError for what is neither tensor, number, text, list, tuple nor dict, Failure
@@ -28,33 +28,54 @@ class Packer:
             return value
         if isinstance(value, float):
             return value if math.isfinite(value) else {_NUMBER: repr(value)}
+        inside = f"{path}/" if path else ""
         if isinstance(value, list | tuple):
-            items = [self.pack(item, f"{path}/{place}" if path else str(place)) for place, item in enumerate(value)]
+            are_plain = _are_plain(value)
+            items = (
+                list(value) if are_plain else [self.pack(item, f"{inside}{place}") for place, item in enumerate(value)]
+            )
             return {_TUPLE: items} if isinstance(value, tuple) else items
         if isinstance(value, dict):
-            items = [[key, self.pack(item, f"{path}/{key}" if path else str(key))] for key, item in value.items()]
-            is_plain = all(isinstance(key, str) and not key.startswith("$") for key in value)
-            return dict(items) if is_plain else {_MAP: items}
+            packed = {key: self.pack(item, f"{inside}{key}") for key, item in value.items()}
+            are_names = all(isinstance(key, str) and key[:1] != "$" for key in value)
+            return packed if are_names else {_MAP: [[key, item] for key, item in packed.items()]}
         raise TypeError(f"{path}: a {type(value).__name__} cannot be kept in a checkpoint.")
 
     def _tensor(self, tensor: Tensor, path: str) -> dict[str, Any]:
         if tensor.layout != torch.strided:
             raise Failure("model_invalid", f"{path!r} cannot be kept in a checkpoint: it is {tensor.layout}.")
-        identity = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
-        # An empty tensor has no address to know it by.
-        key = self._keys.get(identity) if tensor.numel() else None
-        if key is None:
-            key = self._keys[identity] = self._unused(path)
-            self.tensors[key] = tensor
+        key = self._key_of(tensor, path)
         # Fused optimizers walk raw memory: their state must come back with the strides of its parameter.
-        is_dense = torch.empty_like(tensor, device="meta").stride() == tensor.stride()
-        if tensor.is_contiguous() or not is_dense:
+        if tensor.is_contiguous() or torch.empty_like(tensor, device="meta").stride() != tensor.stride():
             return {_TENSOR: key}
         return {_TENSOR: key, _STRIDES: list(tensor.stride())}
+
+    def _key_of(self, tensor: Tensor, path: str) -> str:
+        """That under which ``tensor`` is kept; at the same address there may be others, of another shape."""
+        address = tensor.data_ptr()
+        there = self._keys.setdefault(address, [])
+        for key in there:
+            # An empty tensor has no address to know it by.
+            if address and _identity(self.tensors[key]) == _identity(tensor):
+                return key
+        key = self._unused(path)
+        there.append(key)
+        self.tensors[key] = tensor
+        return key
 
     def _unused(self, path: str) -> str:
         """``path``, or a longer key where a name with a slash in it has taken that."""
         return path if path not in self.tensors else self._unused(path + "'")
+
+
+def _are_plain(values: list[Any] | tuple[Any, ...]) -> bool:
+    """Whether ``values`` are their own JSON, seen at once: training waits meanwhile, and a generator's state alone is 625 numbers."""
+    kinds = set(map(type, values))
+    return kinds == {int} or (kinds == {float} and all(map(math.isfinite, values)))
+
+
+def _identity(tensor: Tensor) -> tuple[object, ...]:
+    return tensor.device, tensor.dtype, tensor.shape, tensor.stride()
 
 
 def unpack(value: Any, tensors: dict[str, Tensor]) -> Any:

@@ -8,12 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from schemas.result import Place
+from trainer_core.checkpoints.artifacts import WEIGHTS_FILE
 from trainer_core.checkpoints.manifest import FileRecord, Manifest, verify, write_hashed
 from trainer_core.checkpoints.packing import Packer, unpack
 from trainer_core.checkpoints.tensor_file import check_types, read_tensors, write_tensors
 from trainer_core.failure import Failure
 
-_PARTS = ("model", "optimizer", "state", "random")
+# The tensors of the model have a file of their own, for others to read; those of the other parts share one, and the JSON of all
+# parts is in one: what is written beside a training interrupts it once for each file.
+_MODEL, _OTHERS = "model", ("optimizer", "state", "random")
+_TREES_FILE = "training.json"
+_FILES = {_MODEL: WEIGHTS_FILE, "training": "training.safetensors"}
 
 
 @dataclass(frozen=True)
@@ -34,16 +40,17 @@ class Snapshot:
 
     def packed(self) -> "PackedSnapshot":
         """As its files have it. Raises Failure ``model_invalid`` for a sparse tensor."""
-        values = (self.model, _by_name(self.optimizer), self.state, self.random)
-        packers = {part: Packer() for part in _PARTS}
-        trees = {part: packers[part].pack(value) for part, value in zip(_PARTS, values, strict=True)}
-        return PackedSnapshot(trees, {part: packer.tensors for part, packer in packers.items()}, self.about)
+        values = (_by_name(self.optimizer), self.state, self.random)
+        model, others = Packer(), Packer()
+        trees = {_MODEL: model.pack(self.model)}
+        trees |= {part: others.pack(value, part) for part, value in zip(_OTHERS, values, strict=True)}
+        return PackedSnapshot(trees, dict(zip(_FILES, (model.tensors, others.tensors), strict=True)), self.about)
 
 
 @dataclass(frozen=True)
 class PackedSnapshot:
     """A snapshot as its files have it: ``trees`` are the JSON of each part, of which nothing changes any more, and ``tensors``
-    those of each part by key, still where they are."""
+    those of the model and of the rest of the ``training`` by key, still where they are."""
 
     trees: dict[str, Any]
     tensors: dict[str, dict[str, Tensor]]
@@ -56,13 +63,12 @@ class PackedSnapshot:
 
     def write(self, folder: Path) -> dict[str, FileRecord]:
         """Write the files into ``folder``, each synced; returns their sizes and hashes. Raises OSError."""
-        files = {}
-        for part, tree in self.trees.items():
-            # Without an indent: that is written in C, and a tenth of the time in which no other thread may run.
-            text = json.dumps(tree, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-            files[f"{part}.json"] = write_hashed(folder / f"{part}.json", [text.encode()])
-            if self.tensors[part]:
-                files[f"{part}.safetensors"] = write_tensors(folder / f"{part}.safetensors", self.tensors[part])
+        # Without an indent: that is written in C, and a tenth of the time in which no other thread may run.
+        text = json.dumps(self.trees, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+        files = {_TREES_FILE: write_hashed(folder / _TREES_FILE, [text.encode()])}
+        for name, tensors in self.tensors.items():
+            if tensors:
+                files[_FILES[name]] = write_tensors(folder / _FILES[name], tensors)
         return files
 
 
@@ -80,26 +86,33 @@ def check_can_be_kept(model: dict[str, Any]) -> None:
 def load_snapshot(path: Path) -> Snapshot:
     """The snapshot in the checkpoint ``path``, every bit of it verified.
 
-    Raises Failure ``checkpoint_incompatible`` when ``path`` is no checkpoint, ``checkpoint_corrupt`` (with the file)
-    when it is damaged.
+    Raises Failure ``checkpoint_incompatible`` when ``path`` is no checkpoint of a model of torch, ``checkpoint_corrupt`` (with the
+    file) when it is damaged.
     """
     manifest = verify(path)
-    parts = {part: _read_part(path, part, manifest) for part in _PARTS}
-    return Snapshot(
-        parts["model"], _by_index(parts["optimizer"]), parts["state"], parts["random"], manifest.about, path
-    )
+    trees, tensors = _read_trees(path, manifest), _read_tensors(path, "training", manifest)
+    model = unpack(trees[_MODEL], _read_tensors(path, _MODEL, manifest))
+    optimizer, state, random = (unpack(trees[part], tensors) for part in _OTHERS)
+    return Snapshot(model, _by_index(optimizer), state, random, manifest.about, path)
 
 
 def load_model(path: Path, manifest: Manifest) -> dict[str, Any]:
     """The state of the model alone, in the checkpoint ``path``, which was verified: ``manifest`` is its own."""
-    state: dict[str, Any] = _read_part(path, "model", manifest)
+    state: dict[str, Any] = unpack(_read_trees(path, manifest)[_MODEL], _read_tensors(path, _MODEL, manifest))
     return state
 
 
-def _read_part(folder: Path, part: str, manifest: Manifest) -> Any:
-    name = f"{part}.safetensors"
-    tensors = read_tensors(folder / name) if name in manifest.files else {}
-    return unpack(json.loads((folder / f"{part}.json").read_bytes()), tensors)
+def _read_trees(folder: Path, manifest: Manifest) -> dict[str, Any]:
+    if _TREES_FILE not in manifest.files:
+        message = f"{folder} holds no {_TREES_FILE}: it is a checkpoint of another engine."
+        place = Place(path=str(folder), pointer="/checkpointConfig/resumeFrom")
+        raise Failure("checkpoint_incompatible", message, place=place)
+    trees: dict[str, Any] = json.loads((folder / _TREES_FILE).read_bytes())
+    return trees
+
+
+def _read_tensors(folder: Path, name: str, manifest: Manifest) -> dict[str, Tensor]:
+    return read_tensors(folder / _FILES[name]) if _FILES[name] in manifest.files else {}
 
 
 def _names(groups: list[dict[str, Any]]) -> dict[int, str]:

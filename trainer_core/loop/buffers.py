@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
 
-@dataclass
+@dataclass(slots=True)
 class _Kept:
     """One buffer, where it hangs, and its value. ``version`` counts the writes that torch knows of; batch normalisation
     writes without being counted, and is ``uncounted``."""
@@ -19,24 +19,15 @@ class _Kept:
     name: str
     buffer: Tensor
     value: Tensor
+    shape: torch.Size
     version: int
     uncounted: bool
-
-    @property
-    def hangs(self) -> bool:
-        """Whether it is still the module's."""
-        return self.module._buffers.get(self.name) is self.buffer
-
-    @property
-    def may_differ(self) -> bool:
-        """Whether the buffer may have been written to since."""
-        return self.uncounted or self.version != self.buffer._version
 
     def put_back(self) -> None:
         """The same tensor where it still has its shape, for others may hold it too; untouched when it never changed, for
         not every buffer may be written to (an expanded one is many times the same memory)."""
         buffer = self.buffer
-        if buffer.shape != self.value.shape:
+        if buffer.shape != self.shape:
             buffer = self.value
         elif not torch.equal(buffer, self.value):
             buffer.detach().copy_(self.value)
@@ -54,17 +45,26 @@ class KeptBuffers:
 
     def take(self) -> None:
         """Keep the values that they have now, without a sync. Only what may have been written to is copied again."""
-        if self._kept is None or not all(kept.hangs and kept.buffer.shape == kept.value.shape for kept in self._kept):
+        if self._kept is None:
             self._kept = _keep(self._model)
             return
-        by_type: dict[torch.dtype, list[_Kept]] = {}
+        by_type: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        # Before every step, for each buffer: nothing here calls Python, nor looks at a tensor twice.
         for kept in self._kept:
-            if kept.may_differ:
-                by_type.setdefault(kept.buffer.dtype, []).append(kept)
-                kept.version = kept.buffer._version
-        for alike in by_type.values():
-            # One call for all: on a GPU also one kernel.
-            torch._foreach_copy_([kept.value for kept in alike], [kept.buffer.detach() for kept in alike])
+            buffer = kept.buffer
+            if kept.module._buffers.get(kept.name) is not buffer or buffer.shape != kept.shape:
+                self._kept = _keep(self._model)
+                return
+            version = buffer._version
+            if kept.uncounted or version != kept.version:
+                kept.version = version
+                values, buffers = by_type.setdefault(buffer.dtype, ([], []))
+                values.append(kept.value)
+                buffers.append(buffer)
+        with torch.no_grad():
+            for values, buffers in by_type.values():
+                # One call for all: on a GPU also one kernel.
+                torch._foreach_copy_(values, buffers)
 
     def put_back(self) -> None:
         """Give each its value back, and its shape."""
@@ -74,7 +74,9 @@ class KeptBuffers:
 
 def _keep(model: nn.Module) -> list[_Kept]:
     return [
-        _Kept(module, name, buffer, buffer.detach().clone(), buffer._version, isinstance(module, _NormBase))
+        _Kept(
+            module, name, buffer, buffer.detach().clone(), buffer.shape, buffer._version, isinstance(module, _NormBase)
+        )
         for module in model.modules()
         for name, buffer in module.named_buffers(recurse=False)
         if not is_lazy(buffer) and buffer.layout is torch.strided

@@ -15,21 +15,22 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from sklearn.dummy import DummyClassifier
 from torch import Tensor, nn
 
 from schemas.training import TrainingConfig
 from tests.tiers import rounds
-from trainer_core.checkpoints.checkpoint_folder import CheckpointFolder, find_checkpoint, newest
+from trainer_core.checkpoints.checkpoint_folder import CheckpointFolder, complete_checkpoints, find_checkpoint, newest
+from trainer_core.checkpoints.manifest import FORMAT, read_manifest, write_manifest
 from trainer_core.checkpoints.resumption import load_newest
 from trainer_core.checkpoints.snapshot import Snapshot, load_snapshot
+from trainer_core.estimators.checkpoint import EstimatorParts
 from trainer_core.failure import Failure
 from trainer_core.loop import randomness
 from trainer_core.loop.optimizers import build_optimizer
 
 CPU = torch.device("cpu")
-FILES = {"manifest.json"} | {
-    f"{part}.{suffix}" for part in ("model", "optimizer", "state", "random") for suffix in ("json", "safetensors")
-}
+FILES = {"manifest.json", "model.safetensors", "training.json", "training.safetensors"}
 
 
 def trained(seed: int = 0, optimizer: str = "AdamW") -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -168,7 +169,7 @@ def test_names_with_slashes_do_not_collide(tmp_path: Path) -> None:
 
 def test_others_can_read_the_tensors_and_nothing_is_pickled(whole: Path) -> None:
     assert set(load_file(whole / "model.safetensors")) == set(snapshot().model)
-    names = json.loads((whole / "optimizer.json").read_text())["state"]
+    names = json.loads((whole / "training.json").read_text())["optimizer"]["state"]
     assert set(names) == {"0.weight", "0.bias", "1.weight", "1.bias", "3.weight", "3.bias"}
     assert all(path.suffix in (".json", ".safetensors") for path in whole.iterdir())
 
@@ -217,7 +218,7 @@ def test_damage_is_always_noticed_and_the_previous_one_used_and_named(
         path = last / name
         content, other = path.read_bytes(), previous / name
         same = content == other.read_bytes()
-        kind = damage(chance, path, previous / "state.json" if same and name != "state.json" else other)
+        kind = damage(chance, path, previous / "manifest.json" if same else other)
         if path.exists() and path.read_bytes() == content:
             continue
         read, [skipped] = load_newest(tmp_path, load_snapshot)
@@ -258,7 +259,7 @@ def test_a_file_that_is_not_its_own_is_named(tmp_path: Path, whole: Path, name: 
     elif damage == "longer":
         path.write_bytes(path.read_bytes() + b"\n")
     else:
-        shutil.copy(copy / ("model.json" if name != "model.json" else "state.json"), path)
+        shutil.copy(copy / ("training.json" if name != "training.json" else "model.safetensors"), path)
     error = failure_of(copy).error
     assert error.code == "checkpoint_corrupt"
     assert name in error.message
@@ -278,6 +279,37 @@ def test_what_is_no_checkpoint_is_incompatible(tmp_path: Path) -> None:
     assert failure_of(tmp_path / "model.pt").error.code == "checkpoint_incompatible"
 
 
+def test_a_checkpoint_of_another_format_says_what_reads_it(tmp_path: Path) -> None:
+    path = save(CheckpointFolder(tmp_path, 1), 1)
+    write_manifest(path, read_manifest(path).model_copy(update={"format": FORMAT - 1, "sha256": ""}))
+    error = failure_of(path).error
+    assert error.code == "checkpoint_incompatible"
+    assert f"has the format {FORMAT - 1}; this version reads {FORMAT}." in error.message
+    assert "modelConfig.weights" in error.next_move
+
+
+def test_a_checkpoint_of_an_estimator_is_of_another_engine(tmp_path: Path) -> None:
+    parts = EstimatorParts(DummyClassifier(), {}, {})
+    path = Path(CheckpointFolder(tmp_path, 1).save(parts, kind="epoch", epoch=1, step=1, is_best=True).path)
+    error = failure_of(path).error
+    assert error.code == "checkpoint_incompatible"
+    assert "another engine" in error.message
+
+
+def test_checkpoints_that_a_person_removed_meanwhile_are_not_missed(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path, 2)
+    for epoch in range(1, 4):
+        save(folder, epoch, is_best=epoch == 1)
+    for name in ("epoch-0001", "epoch-0002"):
+        shutil.rmtree(tmp_path / name)
+    for epoch in range(4, 6):
+        save(folder, epoch)
+    assert {path.name for path in tmp_path.glob("epoch-*")} == {"epoch-0004", "epoch-0005"}
+    shutil.rmtree(tmp_path / "epoch-0005")
+    save(folder, 6)
+    assert [manifest.number for _, manifest in complete_checkpoints(tmp_path)] == [6, 4]
+
+
 def test_the_newest_and_the_best_stay(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path, 2)
     for epoch in range(1, 6):
@@ -285,7 +317,7 @@ def test_the_newest_and_the_best_stay(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.glob("epoch-*")} == {"epoch-0002", "epoch-0004", "epoch-0005"}
     assert (tmp_path / "latest").read_text() == "epoch-0005\n"
     assert (tmp_path / "best").read_text() == "epoch-0002\n"
-    assert (newest(tmp_path), folder.best()) == (tmp_path / "epoch-0005", tmp_path / "epoch-0002")
+    assert newest(tmp_path) == tmp_path / "epoch-0005"
     save(folder, 6, is_best=True)
     save(folder, 7)
     assert {path.name for path in tmp_path.glob("epoch-*")} == {"epoch-0006", "epoch-0007"}
@@ -311,7 +343,7 @@ def test_what_a_crash_left_is_cleared_or_put_back(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path, 2)
     first, second = save(folder, 1), save(folder, 2)
     (tmp_path / "epoch-0003.tmp").mkdir()
-    (tmp_path / "epoch-0003.tmp" / "model.json").write_text("{")
+    (tmp_path / "epoch-0003.tmp" / "training.json").write_text("{")
     (tmp_path / "latest.tmp").write_text("epo")
     first.rename(tmp_path / "epoch-0001.old")
     shutil.copytree(second, tmp_path / "epoch-0002.old")
@@ -389,12 +421,12 @@ def test_a_checkpoint_is_not_removed_before_its_successor_is_in_place(tmp_path: 
 def test_a_damaged_checkpoint_is_passed_over_and_said(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path, 4)
     good, cut, unreadable = save(folder, 1, seed=1), save(folder, 2, seed=2), save(folder, 3, seed=3)
-    os.truncate(cut / "optimizer.safetensors", 100)
+    os.truncate(cut / "training.safetensors", 100)
     (unreadable / "manifest.json").write_text("{}")
     read, skipped = load_newest(tmp_path, load_snapshot)
     assert read.path == good
     assert [one.path for one in skipped] == [unreadable, cut]
-    assert "optimizer.safetensors" in skipped[1].reason
+    assert "training.safetensors" in skipped[1].reason
     os.truncate(good / "model.safetensors", 0)
     with pytest.raises(Failure, match=r"No checkpoint in .* is whole") as caught:
         load_newest(tmp_path, load_snapshot)

@@ -67,10 +67,9 @@ def test_later_steps_do_not_change_what_is_written(tmp_path: Path, writing: Back
         step(model, optimizer)
     held.go.set()
     writing.wait()
-    for name in ("model", "optimizer", "state"):
-        for suffix in ("json", "safetensors") if name != "state" else ("json",):
-            then, now = (tmp_path / side / Path(before.path).name / f"{name}.{suffix}" for side in ("at_once", "later"))
-            assert then.read_bytes() == now.read_bytes(), (name, suffix)
+    for name in ("model.safetensors", "training.safetensors", "training.json"):
+        then, now = (tmp_path / side / Path(before.path).name / name for side in ("at_once", "later"))
+        assert then.read_bytes() == now.read_bytes(), name
 
 
 def test_one_checkpoint_at_a_time(tmp_path: Path, writing: BackgroundWriting) -> None:
@@ -159,9 +158,9 @@ def test_every_checkpoint_is_the_one_that_is_written_at_once(bench, averaging) -
     assert saved[0] == saved[1]
     assert len(saved[0]) == 12
     for one, other in zip(*(run.of(CheckpointSaved) for run in runs), strict=True):
-        for part in ("model", "optimizer", "random"):
-            then, now = (Path(item.path) / f"{part}.safetensors" for item in (one, other))
-            assert then.read_bytes() == now.read_bytes(), (one.step, part)
+        for name in ("model.safetensors", "training.safetensors"):
+            then, now = (Path(item.path) / name for item in (one, other))
+            assert then.read_bytes() == now.read_bytes(), (one.step, name)
     assert all(item.stall_seconds == item.seconds for item in runs[0].of(CheckpointSaved))
     assert [(runs[0].run_folder / name).read_text() for name in ("best", "latest")] == [
         (runs[1].run_folder / name).read_text() for name in ("best", "latest")
