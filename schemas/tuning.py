@@ -24,7 +24,9 @@ class LearningRateFinder(Document):
     early_stop_threshold: Annotated[
         float,
         Field(
-            gt=1, le=1000, description="The test ends when the smoothed loss has risen to so many times the first one."
+            gt=1,
+            le=1000,
+            description="The test ends when the smoothed loss is beyond its lowest by so many times the first loss, less one.",
         ),
     ] = 4.0
 

@@ -55,7 +55,7 @@ class Trials:
         fits = not self.trainer.ranks.any(seconds is None)
         if fits:
             self._room.note(size)
-        speed = {"samplesPerSecond": round(size * self.trainer.ranks.world / max(slowest), 1)} if fits else {}
+        speed = {"samplesPerSecond": round(self.trainer.ranks.world / max(slowest), 1)} if fits else {}
         untried = {} if expected else {"expected": True}
         self.measured.append({"microBatch": size, "fits": fits, **speed, **untried})
         return fits
@@ -65,15 +65,15 @@ class Trials:
         return float(next(each["samplesPerSecond"] for each in self.measured if each["microBatch"] == size))
 
     def _seconds(self, size: int) -> float | None:
-        """Of a pass, the shortest of a few; None when memory runs out. This rank is by itself: others need not fail too."""
+        """Of a sample, in the fastest of a few times; None when memory runs out. This rank is by itself: others need not fail too."""
         trainer = self.trainer
         alone = replace(trainer, network=trainer.model, ranks=Ranks(), memory=Memory(size))
         part = self.batch.first(2 * size)
-        passes = -(-part.samples // size)
         try:
             # Takes the memory that the optimizer's state and the gradients of an earlier pass have beside a pass.
             alone.learn(part, alone.schedule.learning_rate(0, 0), lambda _loss, _norm: True)
-            return min(_timed(lambda: alone.accumulate(part), trainer) for _ in range(self.repetitions - 1)) / passes
+            fastest = min(_timed(lambda: alone.accumulate(part), trainer) for _ in range(self.repetitions - 1))
+            return fastest / part.samples
         except (Failure, RuntimeError, MemoryError) as error:
             if shortage(error) is None:
                 raise

@@ -42,11 +42,33 @@ def test_noise_alone_falls_nowhere(chance: random.Random):
         pytest.param([1.0] * 100, id="flat"),
         pytest.param([1.0 + 0.01 * x for x in range(100)], id="rising"),
         pytest.param([1.0 - 0.00005 * x for x in range(100)], id="hardly falling"),
+        pytest.param([-1.0 - 0.00005 * x for x in range(100)], id="negative, hardly falling"),
         pytest.param([1.0, 0.9, 0.8, 9.0], id="four points"),
     ],
 )
 def test_no_descent(losses: list[float]):
     assert steepest(losses, 100).index is None
+
+
+def test_a_small_fall_without_noise_is_one():
+    assert steepest([1.0 - 0.0003 * x for x in range(100)], 100).index is not None
+
+
+def test_a_fall_is_told_from_noise_where_it_is_a_little_more(chance: random.Random):
+    """By five standard errors of the difference of two means, where four are wanted: in 93 of 100 curves. It is in 98 of them,
+    and would be in 84 if five were wanted, so that chance does not reach it from either side."""
+    generator = np.random.default_rng(chance.randrange(2**32))
+    fall = 5 * 0.3 * math.sqrt(2 / 11)
+    clean = np.concatenate([np.full(40, 2.0), np.linspace(2.0, 2.0 - fall, 20), np.full(40, 2.0 - fall)])
+    curves = (clean + 0.3 * generator.normal(size=100) for _ in range(1000))
+    assert sum(steepest(list(losses), 100).index is not None for losses in curves) >= 930
+
+
+@pytest.mark.parametrize(("points", "index"), [(15, None), (16, 7)])
+def test_a_test_that_ended_early_is_judged_by_what_was_planned(points: int, index: int | None):
+    """By a tenth of 100 points at a time, and then as many as are half of it."""
+    losses = [2 - 1 / (1 + math.exp(-(x - 7) / 2)) for x in range(points)]
+    assert steepest(losses, 100).index == index
 
 
 def test_a_fall_from_a_peak_is_none():
