@@ -1,6 +1,7 @@
 """torch.compile: when it pays, that nothing else changes, and the way back."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -40,6 +41,19 @@ def test_regular_sizes_are_compiled_whatever_was_called_before_and_a_short_last_
     network(torch.zeros(2, 2))
     assert compiled == [8, 4, 8, 8, 2]
     assert plain.calls == [3, 3, 2, 2]
+
+
+def test_the_size_is_that_of_the_first_tensor_that_has_one_whatever_its_name():
+    plain, compiled = [], []
+
+    class Named(nn.Module):
+        def forward(self, scale: torch.Tensor, *, x: torch.Tensor) -> None:
+            plain.append(len(x))
+
+    network = CompiledNetwork(Named(), lambda _scale, *, x: compiled.append(len(x)), lambda: {4})
+    for size in (4, 3):
+        network(torch.tensor(2.0), x=torch.zeros(size, 2))
+    assert (compiled, plain) == ([4], [3])
 
 
 def test_each_regular_size_has_code_of_its_own(bench):
@@ -101,6 +115,21 @@ def test_what_auto_decided_is_kept_over_a_resume(bench, compiled):
         second = bench.train("second", trainingConfig={"epochs": 2, "compile": "auto"}, checkpointConfig=resume)
     assert second.of(RunResolved)[0].resolved["trainingConfig"]["compile"] == compiled
     assert not second.of(RunTuned)
+
+
+def test_what_a_request_says_of_compiling_goes_before_its_checkpoint(bench):
+    with torch._dynamo.config.patch(disable=True):
+        first = bench.train("first", trainingConfig={"epochs": 1})
+        resume = {"resumeFrom": str(first.run_folder)}
+        second = bench.train("second", trainingConfig={"epochs": 2, "compile": "on"}, checkpointConfig=resume)
+    assert second.of(RunResolved)[0].resolved["trainingConfig"]["compile"] == "on"
+
+
+def test_fewer_samples_than_a_pass_may_have_are_tried(bench):
+    bench.write_data(train=10)
+    with torch._dynamo.config.patch(disable=True):
+        run = bench.train(trainingConfig={"epochs": 1, "compile": "on"})
+    assert "compiled" in [alert.code for alert in run.of(Alert)]
 
 
 def parts(bench) -> tuple[nn.Module, Trial]:
@@ -219,6 +248,24 @@ def test_auto_compiles_only_where_all_ranks_do(bench):
     compilation = compile_network(model, "auto", trial, 100_000, costs=FREE, agree=lambda own: False)
     assert (compilation.on, compilation.network is model) == (False, True)
     assert "nother rank" in compilation.tuned[0].reason
+
+
+@pytest.mark.parametrize("votes", [[True, False], [True, True, False]], ids=["could not be compiled", "is no faster"])
+def test_what_is_compiled_is_kept_only_where_it_is_on_all_ranks(bench, votes: list[bool]):
+    model, trial = parts(bench)
+    left = iter(votes)
+    compilation = compile_network(
+        model,
+        "auto",
+        trial,
+        100_000,
+        backend="eager",
+        costs=replace(FREE, kept=1e9),
+        agree=lambda own: own and next(left),
+    )
+    assert (compilation.on, compilation.network is model, compilation.alerts) == (False, True, [])
+    assert compilation.tuned[0].used == "off"
+    assert list(left) == []
 
 
 def test_what_auto_cannot_compile_is_no_warning(bench):

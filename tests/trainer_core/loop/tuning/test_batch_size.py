@@ -129,12 +129,15 @@ def test_a_size_smaller_than_the_one_asked_for(limited):
 
 
 def test_a_whole_optimizer_batch_is_the_most(limited):
-    assert found(searched(limited)).found == 64
+    run = searched(limited)
+    assert found(run).found == 64
+    assert "batch_norm_sees_a_pass" not in {alert.code for alert in run.of(Alert)}
 
 
 def test_only_suggested_it_changes_nothing(limited):
     run = searched(limited, args={"limit": 40}, action="suggest")
     assert (found(run).found, found(run).used) == (32, 16)
+    assert "microBatchSize" not in run.of(RunResolved)[0].resolved["dataConfig"]
     assert same_weights(run, limited.train("given", trainingConfig=TRAINING, modelConfig={"args": {"limit": 40}}))
 
 
@@ -217,18 +220,26 @@ def test_a_stop_ends_the_search(limited, stopping_channel):
     run = limited.train("run", channel=channel, stop=stop, trainingConfig={"batchSizeFinder": True})
     assert run.ending.state == "stopped"
     assert (found(run).found, found(run).measured) == (None, [])
+    assert "learning_rate_not_found" not in {alert.code for alert in run.of(Alert)}
 
 
 def test_on_a_host_what_is_expected_to_be_too_much_is_not_tried(monkeypatch):
-    """A kernel would end the process. 100 MB are there, 20 in use; 10 samples took 30 more."""
-    peaks = iter([20e6, 50e6])
+    """A kernel would end the process. 125 MB are there, of which 40 were in use; 10 samples took 30 more, and 20 no more than
+    those."""
+    peaks = iter([40e6, 70e6, 70e6])
     monkeypatch.setattr(room, "memory_in_use", lambda _device: 20e6)
-    monkeypatch.setattr(room, "memory_limit", lambda _device: 100e6)
+    monkeypatch.setattr(room, "memory_limit", lambda _device: 125e6)
     monkeypatch.setattr(room, "peak_of_process", lambda: next(peaks))
     host = HostRoom(torch.device("cpu"))
     assert host.expects(10**6)
     host.note(10)
+    host.note(20)
     assert [host.expects(size) for size in (10, 20, 21, 40)] == [True, True, False, False]
+
+
+def test_the_peak_of_this_process_is_no_less_than_what_it_has():
+    held = torch.ones(1 << 25)
+    assert 0.9 * room.memory_in_use(held.device) < room.peak_of_process() < room.memory_limit(held.device)
 
 
 def test_true_means_the_usual_options():

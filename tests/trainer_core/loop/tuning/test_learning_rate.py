@@ -108,6 +108,7 @@ def test_the_run_is_that_of_the_rate_it_found(bench, training):
     bench.write_model(STATEFUL)
     searched = bench.train("searched", trainingConfig={"learningRate": 1e-6, "learningRateFinder": QUICK, **training})
     assert found(searched).used == found(searched).found != 1e-6
+    assert not {"learning_rate_not_found", "batch_norm_sees_a_pass"} & {alert.code for alert in searched.of(Alert)}
     given = bench.train("given", trainingConfig={"learningRate": found(searched).used, **training})
     assert same_weights(searched, given)
     assert rows(searched) == rows(given)
@@ -153,6 +154,16 @@ def test_only_suggested_it_changes_nothing_and_is_said(bench):
             : len(tried)
         ]
     )
+
+
+def test_a_resumed_run_to_which_a_rate_is_suggested_takes_the_one_asked_for(bench):
+    finder = {"learningRateFinder": {"action": "suggest", **QUICK}}
+    first = bench.train("first", trainingConfig={"epochs": 1, "learningRate": 0.01, **finder})
+    resume = {"resumeFrom": str(first.run_folder)}
+    second = bench.train(
+        "second", trainingConfig={"epochs": 2, "learningRate": 0.02, **finder}, checkpointConfig=resume
+    )
+    assert second.of(RunResolved)[0].resolved["trainingConfig"]["learningRate"] == 0.02
 
 
 def test_used_it_stands_in_what_was_resolved(bench):

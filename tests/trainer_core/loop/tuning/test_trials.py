@@ -2,19 +2,26 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
+from schemas.events import RunTuned
 from schemas.tuning import BatchSizeFinder
 from trainer_core.channel import Channel
+from trainer_core.data.samples import Indices
 from trainer_core.failure import Failure
 from trainer_core.loop.assemble import assemble
 from trainer_core.loop.material import Surroundings, load, size_up
-from trainer_core.loop.ranks import Ranks
+from trainer_core.loop.ranks import Ranks, Totals
+from trainer_core.loop.recovery.restart import PassLimits
 from trainer_core.loop.trainer import Trainer
 from trainer_core.loop.tuning import room
 from trainer_core.loop.tuning.batch_size import Trials, find_micro_batch
+from trainer_core.loop.tuning.tuning import tune_size
 from trainer_core.stop import Stop
 
 
@@ -132,3 +139,76 @@ def test_by_throughput_a_whole_share_is_taken_where_it_is_worth_it(trainer):
     tuned = find_micro_batch(trainer, BatchSizeFinder(by="throughput"), lambda size: size)
     assert [each["microBatch"] for each in tuned.measured] == [1, 2, 4, 8, 16, 32, 60]
     assert tuned.found == 60
+
+
+def test_ranks_that_start_again_with_a_size_that_fits_look_for_none(bench):
+    assignment = bench.assignment(trainingConfig={"batchSizeFinder": True})
+    around = Surroundings(assignment, torch.device("cpu"), Ranks(), Channel(), Stop(), PassLimits(micro_batch=8))
+    material = load(around)
+    assert assemble(around, material, size_up(around, material)).memory.size == 8
+    assert not [data for data in around.channel.said if isinstance(data, RunTuned)]
+
+
+class Another(Ranks):
+    """One of two ranks: the other one took ``seconds`` for a sample, or had no memory. Nobody waits for this one."""
+
+    world = 2
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self.tried = False
+
+    def gather(self, thing: Any) -> list[Any]:
+        return [thing, self._seconds]
+
+    def any(self, flag: bool) -> bool:
+        return flag or (self._seconds is None and self.tried)
+
+    def total(self, totals: Totals, stop: bool) -> tuple[Totals, bool]:
+        raise AssertionError("the other rank does not take part")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        pytest.param(10.0, {"fits": True, "samplesPerSecond": 0.2}, id="slower"),
+        pytest.param(None, {"fits": False}, id="without memory"),
+    ],
+)
+def test_each_rank_tries_by_itself_and_a_size_is_what_it_is_on_the_worst(trainer, seconds: float | None, told: dict):
+    ranks = Another(seconds)
+    watched(trainer, lambda _size: setattr(ranks, "tried", True))
+    trainer.ranks, trainer.network = ranks, nn.Module()
+    tried = trials(trainer)
+    assert tried.fits(8) == told["fits"]
+    assert tried.measured == [{"microBatch": 8, **told}]
+
+
+class Half(Ranks):
+    """One of two ranks, which are alike."""
+
+    world = devices = local_world = 2
+
+    def share(self, indices: Indices) -> Indices:
+        return indices[: -(-len(indices) // 2)]
+
+
+def test_no_pass_of_a_rank_is_too_small_for_batch_normalisation(bench):
+    """A rank has 16 samples of a batch and 7 of the last: cut by 6, as those of all would be, it would leave one."""
+    bench.write_model(
+        "from torch import nn\n\n\ndef build_model():\n    return nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 3))\n"
+    )
+    bench.write_data(train=78)
+    assignment = bench.assignment(dataConfig={"batchSize": 32})
+    around = Surroundings(assignment, torch.device("cpu"), Half(), Channel(), Stop())
+    material = load(around)
+    trainer = assemble(around, material, size_up(around, material))
+
+    def limited(size: int) -> None:
+        if size > 6:
+            torch.empty(1 << 60, dtype=torch.uint8)
+
+    watched(trainer, limited)
+    searching = bench.assignment(dataConfig={"batchSize": 32}, trainingConfig={"batchSizeFinder": True})
+    (tuned,) = tune_size(replace(around, assignment=searching), trainer)
+    assert tuned.used == trainer.memory.size == 4
