@@ -1,6 +1,7 @@
 """What a worker is told: its assignment, and its environment."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from app.settings import Settings, worker_environment
 from app.store.interface import JobRow
@@ -10,10 +11,11 @@ from schemas.isolation import Bounds, stricter
 from schemas.request import TrainingRequest
 
 
-def assignment_of(settings: Settings, row: JobRow, folder: AttemptFolder) -> Assignment:
-    """The assignment of the attempt that ``row`` was claimed for."""
+def assignment_of(settings: Settings, row: JobRow, folder: AttemptFolder, origins: Sequence[JobRow] = ()) -> Assignment:
+    """The assignment of the attempt that ``row`` was claimed for. It goes on from ``origins``: the best checkpoint so far may lie
+    in the run's folder of any of them."""
     request = TrainingRequest.model_validate(row.request)
-    save_dir, resources = request.checkpoint_config.save_dir, request.resources
+    resources = request.resources
     return Assignment(
         job_id=row.job_id,
         attempt=row.attempt,
@@ -24,7 +26,7 @@ def assignment_of(settings: Settings, row: JobRow, folder: AttemptFolder) -> Ass
         model_sha256=row.model_sha256,
         job_folder=str(folder.job),
         attempt_folder=str(folder.path),
-        run_folder=str(settings.workspace / save_dir / row.job_id if save_dir else folder.job / "run"),
+        run_folder=str(_run_folder(settings, row)),
         devices=_as_the_worker_sees(row.assigned),
         mlflow_uri=settings.mlflow_uri,
         git_commit=row.git_commit,
@@ -36,8 +38,13 @@ def assignment_of(settings: Settings, row: JobRow, folder: AttemptFolder) -> Ass
             disk_bytes=_bytes(resources.disk_mib),
         ),
         home=str(settings.home),
-        readable=list(map(str, settings.readable)),
+        readable=[str(path) for path in (*settings.readable, *(_run_folder(settings, origin) for origin in origins))],
     )
+
+
+def _run_folder(settings: Settings, row: JobRow) -> Path:
+    save_dir = row.request.get("checkpointConfig", {}).get("saveDir")
+    return settings.workspace / save_dir / row.job_id if save_dir else settings.jobs / row.job_id / "run"
 
 
 def environment_of(row: JobRow) -> dict[str, str]:

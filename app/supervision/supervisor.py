@@ -23,6 +23,7 @@ from app.supervision.attempt_folder import AttemptFolder
 from app.supervision.not_begun import not_started, too_many_devices, without_model
 from app.supervision.nursery import NO_NURSERY, build_nursery
 from app.supervision.orders import CANCEL, Order, write_down
+from app.supervision.origins import origins_of
 from app.supervision.retries import rest_left
 from app.supervision.settlement import settle
 from app.supervision.slots import Slots
@@ -266,7 +267,7 @@ class Supervisor:
         self._loop.call_soon_threadsafe(self._loop.call_later, seconds, end)
 
     def _spawn(self, row: JobRow, folder: AttemptFolder) -> WorkerProcess:
-        folder.prepare(assignment_of(self._settings, row, folder))
+        folder.prepare(assignment_of(self._settings, row, folder, origins_of(row, self._store.get)))
         # What a process that was forked does with a GPU was not measured yet.
         nursery = self._nursery if set(row.assigned) == {"cpu"} else NO_NURSERY
         return WorkerProcess.spawn(self._command, folder, environment_of(row), nursery)

@@ -209,6 +209,16 @@ def test_a_best_checkpoint_that_is_gone_is_said_and_the_best_is_looked_for_anew(
     assert resumed.run_folder in [Path(item.path).parents[1] for item in resumed.ending.artifacts]
 
 
+def test_the_best_checkpoint_of_the_first_of_a_chain_of_runs_is_that_of_the_last(bench):
+    first = best_first(bench)
+    before = first
+    for number in (3, 4):
+        config = {**FIRST_IS_BEST, "resumeFrom": str(before.run_folder)}
+        before = bench.train(f"to {number}", trainingConfig={"epochs": number}, checkpointConfig=config)
+        assert before.of(RunRestored)[0].best_path == str(first.run_folder / "epoch-0001")
+    assert str(first.run_folder / "epoch-0001/model.safetensors") in [item.path for item in before.ending.artifacts]
+
+
 def test_nothing_left_to_train_is_said(bench):
     done = bench.train("done", trainingConfig={"epochs": 1})
     again = bench.train("again", trainingConfig={"epochs": 1}, checkpointConfig={"resumeFrom": str(done.run_folder)})
