@@ -43,6 +43,7 @@ FORBIDDEN = {
 }
 PERMITTED = {
     "its data": "open('table.csv').read()",
+    "the run that its job goes on from": "open(HOME + '/jobs/job_0/run/best').read()",
     "a file of its run": "open(RUN + '/own', 'w').write('x')",
     "a temporary file": "tempfile.TemporaryFile().write(b'x')",
     "shared memory": "multiprocessing.shared_memory.SharedMemory(create=True, size=8).unlink()",
@@ -106,10 +107,19 @@ def tried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         "TRIES": FORBIDDEN | PERMITTED,
     }
     program = "".join(f"{name} = {value!r}\n" for name, value in names.items()) + PROGRAM
-    attempt = prepare(folder, program, isolation=request.param)
+    # One of them was deleted.
+    origins = [str(home / "jobs" / job_id / "run") for job_id in ("job_0", "job_deleted")]
+    attempt = prepare(folder, program, isolation=request.param, readable=origins)
     user.mkdir()
-    for path in ("token", "pytorch-trainer.db", "mlflow.db", "jobs/job_2/model.py", "jobs/job_1/run/own"):
-        (home / path).parent.mkdir(exist_ok=True)
+    for path in (
+        "token",
+        "pytorch-trainer.db",
+        "mlflow.db",
+        "jobs/job_2/model.py",
+        "jobs/job_1/run/own",
+        "jobs/job_0/run/best",
+    ):
+        (home / path).parent.mkdir(parents=True, exist_ok=True)
         (home / path).write_text(SECRET)
     with listening, abstract:
         worker = start(attempt)
