@@ -224,7 +224,7 @@ class Assembly:
 
     def _averaging(self) -> Averaging:
         steps, forward = self.sizes.length.steps_per_epoch, self.material.forward
-        statistics = Statistics(self.batches, steps, forward, self.around.device)
+        statistics = Statistics(self.batches, steps, forward, self.around.device, lambda: self.memory.size)
         wanted = self.training.weight_averaging
         return build_averaging(self.material.model, wanted, self.training.epochs, statistics.settle)
 

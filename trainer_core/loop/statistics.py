@@ -1,6 +1,6 @@
 """The running statistics of batch normalisation, for weights that no step has trained: those of an average."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,12 +15,14 @@ from trainer_core.loop.forward import Forward
 
 @dataclass(frozen=True)
 class Statistics:
-    """Estimates statistics from one pass over the ``steps`` optimizer batches of the first epoch; each rank from its share."""
+    """Estimates statistics from one pass over the ``steps`` optimizer batches of the first epoch; each rank from its share.
+    ``at_once`` says how many samples go through in training by now: fewer than in the beginning, where memory was short."""
 
     batches: Batches
     steps: int
     forward: Forward
     device: torch.device
+    at_once: Callable[[], int]
 
     def settle(self, model: nn.Module) -> None:
         """Give every batch normalisation of ``model`` the mean of its batches' statistics. Dropout and the like stay off, so
@@ -32,7 +34,7 @@ class Statistics:
             return
         with torch.no_grad(), evaluating(model), _averaging(norms):
             for batch in self.batches.of_epoch(0, 0, self.steps):
-                for micro in batch.micro_batches(self.batches.micro_size, self.device):
+                for micro in batch.micro_batches(self.at_once(), self.device):
                     self.forward.output(model, micro.inputs)
 
 

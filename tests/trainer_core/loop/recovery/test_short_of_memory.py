@@ -136,6 +136,23 @@ def test_from_the_first_batch_it_is_the_run_with_the_smaller_micro_batch(limited
     assert (made.before, made.after) == ({"microBatch": 16}, {"microBatch": 8})
 
 
+@pytest.mark.parametrize("evaluation_limit", [8, 1000])
+def test_statistics_of_a_mean_are_settled_with_the_micro_batch_that_fits(limited, evaluation_limit):
+    """To the bit. What is settled is seen in evaluation mode, in which as few samples may fit."""
+    averaged = {"epochs": 2, "weightAveraging": {"method": "swa", "start": 0}}
+    args = {"norm": True, "evaluation_limit": evaluation_limit}
+    runs = []
+    for size, accumulation, limit in ((8, 4, 1000), (16, 2, 8)):
+        data = {"batchSize": size, "evalBatchSize": 8}
+        training = {**averaged, "gradientAccumulation": accumulation}
+        model = {"args": {**args, "limit": limit}}
+        runs.append(limited.train(f"{size}", dataConfig=data, trainingConfig=training, modelConfig=model))
+    whole, short = runs
+    assert difference(short, whole) == 0
+    assert figures(short) == figures(whole)
+    assert len(short.of(RecoveryMade)) == 1
+
+
 @pytest.mark.parametrize("where", ["forward", "backward"])
 def test_in_the_middle_of_a_batch_nothing_is_counted_twice(limited, where):
     """Passes before the one that failed had been counted, and had left gradients."""
