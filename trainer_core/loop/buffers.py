@@ -1,38 +1,86 @@
 """The buffers of a model: what it keeps beside its parameters, such as running statistics."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter, is_
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
+_shape = attrgetter("shape")
 
-@dataclass(slots=True)
+
+@dataclass(frozen=True, slots=True)
 class _Kept:
-    """One buffer, where it hangs, and its value. ``version`` counts the writes that torch knows of; batch normalisation
-    writes without being counted, and is ``uncounted``."""
+    """One buffer, where it hangs, and its value."""
 
     module: nn.Module
     name: str
     buffer: Tensor
     value: Tensor
-    shape: torch.Size
-    version: int
-    uncounted: bool
 
     def put_back(self) -> None:
         """The same tensor where it still has its shape, for others may hold it too; untouched when it never changed, for
         not every buffer may be written to (an expanded one is many times the same memory)."""
         buffer = self.buffer
-        if buffer.shape != self.shape:
+        if buffer.shape != self.value.shape:
             buffer = self.value
         elif not torch.equal(buffer, self.value):
             buffer.detach().copy_(self.value)
-            self.version = buffer._version
         setattr(self.module, self.name, buffer)
+
+
+class _Buffers:
+    """What is ``kept``, a property at a time: it is looked at before every step, and one call of Python for each buffer would take
+    longer than to copy it.
+
+    Those of batch normalisation change at every step, some without torch's count of writes: they are copied unseen. Of all
+    others only those are that were written to.
+    """
+
+    def __init__(self, kept: list[_Kept]) -> None:
+        self.kept = kept
+        self._places = [each.module._buffers for each in kept]
+        self._names = [each.name for each in kept]
+        self._buffers = [each.buffer for each in kept]
+        self._shapes = list(map(_shape, self._buffers))
+        self._statistics = _by_type(each for each in kept if isinstance(each.module, _NormBase))
+        self._others = [each for each in kept if not isinstance(each.module, _NormBase)]
+        self._versions = self._versions_now()
+
+    @property
+    def hang(self) -> bool:
+        """Whether each is still its module's, and has its shape."""
+        there = map(dict.get, self._places, self._names)
+        return all(map(is_, there, self._buffers)) and list(map(_shape, self._buffers)) == self._shapes
+
+    def take(self) -> None:
+        """Copy what may have been written to."""
+        groups, versions = self._statistics, self._versions_now()
+        if versions != self._versions:
+            triples = zip(self._others, versions, self._versions, strict=True)
+            groups = groups + _by_type(each for each, now, before in triples if now != before)
+            self._versions = versions
+        with torch.no_grad():
+            for values, buffers in groups:
+                # One call for all: on a GPU also one kernel.
+                torch._foreach_copy_(values, buffers)
+
+    def _versions_now(self) -> list[int]:
+        return [each.buffer._version for each in self._others]
+
+
+def _by_type(kept: Iterable[_Kept]) -> list[tuple[list[Tensor], list[Tensor]]]:
+    """Values and buffers of each type."""
+    groups: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+    for each in kept:
+        values, buffers = groups.setdefault(each.buffer.dtype, ([], []))
+        values.append(each.value)
+        buffers.append(each.buffer)
+    return list(groups.values())
 
 
 class KeptBuffers:
@@ -41,42 +89,24 @@ class KeptBuffers:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._kept: list[_Kept] | None = None
+        self._buffers: _Buffers | None = None
 
     def take(self) -> None:
         """Keep the values that they have now, without a sync. Only what may have been written to is copied again."""
-        if self._kept is None:
-            self._kept = _keep(self._model)
-            return
-        by_type: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
-        # Before every step, for each buffer: nothing here calls Python, nor looks at a tensor twice.
-        for kept in self._kept:
-            buffer = kept.buffer
-            if kept.module._buffers.get(kept.name) is not buffer or buffer.shape != kept.shape:
-                self._kept = _keep(self._model)
-                return
-            version = buffer._version
-            if kept.uncounted or version != kept.version:
-                kept.version = version
-                values, buffers = by_type.setdefault(buffer.dtype, ([], []))
-                values.append(kept.value)
-                buffers.append(buffer)
-        with torch.no_grad():
-            for values, buffers in by_type.values():
-                # One call for all: on a GPU also one kernel.
-                torch._foreach_copy_(values, buffers)
+        if self._buffers is None or not self._buffers.hang:
+            self._buffers = _Buffers(_keep(self._model))
+        else:
+            self._buffers.take()
 
     def put_back(self) -> None:
         """Give each its value back, and its shape."""
-        for kept in self._kept or ():
+        for kept in [] if self._buffers is None else self._buffers.kept:
             kept.put_back()
 
 
 def _keep(model: nn.Module) -> list[_Kept]:
     return [
-        _Kept(
-            module, name, buffer, buffer.detach().clone(), buffer.shape, buffer._version, isinstance(module, _NormBase)
-        )
+        _Kept(module, name, buffer, buffer.detach().clone())
         for module in model.modules()
         for name, buffer in module.named_buffers(recurse=False)
         if not is_lazy(buffer) and buffer.layout is torch.strided
