@@ -60,6 +60,8 @@ def not_allowed(row: JobRow, action: str) -> Refusal:
 
 def in_use(job_id: str, use: InUse) -> Refusal:
     """The 409 of a job that another goes on from."""
-    detail = f"{use.job_id}, which has not ended, names {job_id} in its request: it goes on from it."
+    detail = (
+        f"{use.job_id}, which has not ended, names {job_id} in its request, or goes on from it by way of other jobs."
+    )
     move = NextAction(operation="get_job", arguments={"jobId": use.job_id, "wait": 60, "until": "terminal"})
     return Refusal("action_not_allowed", detail, allowed_actions=[], next_action=move)

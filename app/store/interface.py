@@ -83,7 +83,8 @@ class KeyOfDeleted(Exception):
 
 
 class InUse(Exception):
-    """A job that has not ended names the job, or files of it, in its request; ``job_id`` is that other one."""
+    """A job that has not ended names the job, or files of it, in its request, or goes on from it by way of others; ``job_id`` is
+    that other one."""
 
     def __init__(self, job_id: str) -> None:
         super().__init__(job_id)
@@ -169,7 +170,8 @@ class TombstoneStore(Protocol):
     def bury(self, job_id: str) -> bool:
         """Delete a settled job with all that was said of it, and leave a tombstone; False when there is no such job.
 
-        Raises IllegalTransition for a job that has not settled, InUse for one that such a job goes on from.
+        Raises IllegalTransition for a job that has not settled, InUse for one that such a job goes on from, be it by way of
+        others.
         """
 
     def get(self, job_id: str) -> Tombstone | None:

@@ -9,6 +9,12 @@ WHERE state NOT IN (SELECT value FROM json_each(:terminal)) AND instr(request, :
 ORDER BY number
 LIMIT 1;
 
+-- name: going_on
+SELECT * FROM job
+WHERE state NOT IN (SELECT value FROM json_each(:terminal))
+  AND json_extract(request, '$.checkpointConfig.resumeFrom') IS NOT NULL
+ORDER BY number;
+
 -- name: insert
 INSERT INTO tombstone (job_id, state, engine, input_sha256, model_sha256, payload_sha256, idempotency_key, created_at,
                        finished_at, deleted_at)

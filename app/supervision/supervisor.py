@@ -17,13 +17,13 @@ from app.free_space import shortage
 from app.job_folder import remove_strays
 from app.settings import Settings
 from app.store.interface import IllegalTransition, JobRow, Store, StoreUnavailable
+from app.store.origins import origins_of
 from app.supervision.assigning import assignment_of, environment_of
 from app.supervision.attempt import Attempt
 from app.supervision.attempt_folder import AttemptFolder
 from app.supervision.not_begun import not_started, too_many_devices, without_model
 from app.supervision.nursery import NO_NURSERY, build_nursery
 from app.supervision.orders import CANCEL, Order, write_down
-from app.supervision.origins import origins_of
 from app.supervision.retries import rest_left
 from app.supervision.settlement import settle
 from app.supervision.slots import Slots

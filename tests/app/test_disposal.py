@@ -79,6 +79,25 @@ def test_a_job_that_has_not_ended_or_is_gone_on_from_stays(store: SqliteStore, s
     assert disposal.delete(job_id)
 
 
+def test_a_job_stays_while_another_goes_on_from_it_by_way_of_a_third(store: SqliteStore, settings: Settings):
+    first = settle(store, settings)
+    by_way = request(checkpointConfig={"resumeFrom": str(settings.jobs / first / "run" / "epoch-0001")})
+    second = settle(store, settings, request=by_way)
+    resumed = request(checkpointConfig={"resumeFrom": str(settings.jobs / second / "run")})
+    user = store.accept(new_job(request=resumed))[0].job_id
+    disposal, keeps_none = (
+        Disposal(settings, store),
+        Settings(home=settings.home, workspace=settings.workspace, keep_bytes=1),
+    )
+    for job_id in (first, second):
+        with pytest.raises(InUse, match=user):
+            disposal.delete(job_id)
+    assert Disposal(keeps_none, store).sweep() == []
+    assert store.claim(user, ("cpu",)) is not None
+    assert store.settle(user, 1, "failed", {"status": "error"}, None)
+    assert disposal.delete(first)
+
+
 def test_a_key_outlives_its_job(store: SqliteStore, settings: Settings):
     job_id = settle(store, settings, idempotency_key="k")
     Disposal(settings, store).delete(job_id)

@@ -8,10 +8,10 @@ import pytest
 
 from app.settings import Settings
 from app.store.interface import JobRow
+from app.store.origins import origins_of
 from app.store.sqlite import SqliteStore
 from app.supervision.assigning import assignment_of
 from app.supervision.attempt_folder import AttemptFolder
-from app.supervision.origins import origins_of
 from tests.app.scene import new_job, request
 
 
