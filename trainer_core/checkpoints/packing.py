@@ -38,8 +38,14 @@ class Packer:
         if isinstance(value, dict):
             packed = {key: self.pack(item, f"{inside}{key}") for key, item in value.items()}
             are_names = all(isinstance(key, str) and key[:1] != "$" for key in value)
-            return packed if are_names else {_MAP: [[key, item] for key, item in packed.items()]}
+            return packed if are_names else {_MAP: [[self._plain_key(key, path), item] for key, item in packed.items()]}
         raise TypeError(f"{path}: a {type(value).__name__} cannot be kept in a checkpoint.")
+
+    def _plain_key(self, key: Any, path: str) -> Any:
+        """The ``key`` of a dict as JSON. Raises TypeError for one that would come back as another."""
+        if isinstance(key, Tensor):
+            raise TypeError(f"{path}: a dict with a tensor for a key cannot be kept in a checkpoint.")
+        return self.pack(key, path)
 
     def _tensor(self, tensor: Tensor, path: str) -> dict[str, Any]:
         if tensor.layout != torch.strided:
@@ -75,7 +81,8 @@ def _are_plain(values: list[Any] | tuple[Any, ...]) -> bool:
 
 
 def _identity(tensor: Tensor) -> tuple[object, ...]:
-    return tensor.device, tensor.dtype, tensor.shape, tensor.stride()
+    # A conjugate is the same memory, read another way.
+    return tensor.device, tensor.dtype, tensor.shape, tensor.stride(), tensor.is_conj(), tensor.is_neg()
 
 
 def unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
@@ -91,7 +98,7 @@ def unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
     if _NUMBER in value:
         return float(value[_NUMBER])
     items = value[_MAP] if _MAP in value else value.items()
-    return {key: unpack(item, tensors) for key, item in items}
+    return {unpack(key, tensors): unpack(item, tensors) for key, item in items}
 
 
 def _restore_strides(reference: dict[str, Any], tensors: dict[str, Tensor]) -> Tensor:

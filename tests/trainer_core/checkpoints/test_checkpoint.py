@@ -1,5 +1,6 @@
 """Checkpoints: bit for bit what was saved, or a failure that names the file."""
 
+import hashlib
 import json
 import os
 import random
@@ -20,8 +21,14 @@ from torch import Tensor, nn
 
 from schemas.training import TrainingConfig
 from tests.tiers import rounds
-from trainer_core.checkpoints.checkpoint_folder import CheckpointFolder, complete_checkpoints, find_checkpoint, newest
-from trainer_core.checkpoints.manifest import FORMAT, read_manifest, write_manifest
+from trainer_core.checkpoints.checkpoint_folder import (
+    CheckpointFolder,
+    complete_checkpoints,
+    find_checkpoint,
+    newest,
+    unreadable_checkpoints,
+)
+from trainer_core.checkpoints.manifest import FORMAT, Kind, read_manifest, write_manifest
 from trainer_core.checkpoints.resumption import load_newest
 from trainer_core.checkpoints.snapshot import Snapshot, load_snapshot
 from trainer_core.estimators.checkpoint import EstimatorParts
@@ -331,6 +338,38 @@ def test_the_newest_is_the_last_written_not_the_highest_number(tmp_path: Path) -
     assert newest(tmp_path) == tmp_path / "epoch-0002"
 
 
+def test_a_folder_that_is_opened_again_goes_on_from_what_is_in_it(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path, 2)
+    for epoch in (1, 2, 3):
+        save(folder, epoch, is_best=epoch == 1)
+    save(CheckpointFolder(tmp_path, 2), 4)
+    found = [(path.name, manifest.number) for path, manifest in complete_checkpoints(tmp_path)]
+    assert found == [("epoch-0004", 4), ("epoch-0003", 3), ("epoch-0001", 1)]
+
+
+def test_an_epoch_done_again_takes_no_others_place(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path, 2)
+    for epoch in (1, 2, 2, 2):
+        save(folder, epoch)
+    assert [path.name for path, _ in complete_checkpoints(tmp_path)] == ["epoch-0002", "epoch-0001"]
+
+
+@pytest.mark.parametrize("kind", ["step", "final", "cancel"])
+def test_what_is_saved_at_a_step_is_found_as_well(tmp_path: Path, kind: Kind) -> None:
+    saved = CheckpointFolder(tmp_path, 1).save(snapshot().packed(), kind=kind, epoch=1, step=7, is_best=False)
+    assert newest(tmp_path) == Path(saved.path) == tmp_path / "step-00000007"
+    assert saved.sha256 == hashlib.sha256((tmp_path / "step-00000007" / "manifest.json").read_bytes()).hexdigest()
+
+
+def test_only_whole_folders_under_their_own_names_are_checkpoints(tmp_path: Path) -> None:
+    path = save(CheckpointFolder(tmp_path, 2), 1)
+    for suffix in (".old", ".tmp"):
+        shutil.copytree(path, path.with_name(path.name + suffix))
+    (tmp_path / "epoch-notes").write_text("mine")
+    assert [found for found, _ in complete_checkpoints(tmp_path)] == [path]
+    assert unreadable_checkpoints(tmp_path) == []
+
+
 def test_an_epoch_done_again_replaces_its_checkpoint(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path, 2)
     save(folder, 1, seed=1)
@@ -435,6 +474,27 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(tmp_path: Path) -> None:
         load_newest(tmp_path / "nowhere", load_snapshot)
 
 
+def test_a_whole_checkpoint_that_does_not_fit_is_no_damage(tmp_path: Path) -> None:
+    """An older one is not taken in its place."""
+    folder, seen = CheckpointFolder(tmp_path, 2), []
+    save(folder, 1)
+    last = save(folder, 2)
+
+    def load(path: Path) -> None:
+        seen.append(path)
+        raise Failure("checkpoint_incompatible", "It is of another model.")
+
+    with pytest.raises(Failure, match="another model"):
+        load_newest(tmp_path, load)
+    assert seen == [last]
+
+
+def test_a_manifest_of_another_kind_of_document_is_damaged(tmp_path: Path) -> None:
+    path = save(CheckpointFolder(tmp_path, 1), 1)
+    (path / "manifest.json").write_text("[]\n")
+    assert failure_of(path).error.code == "checkpoint_corrupt"
+
+
 def test_a_checkpoint_is_found_by_its_path_its_run_or_the_latest(tmp_path: Path) -> None:
     first = CheckpointFolder(tmp_path / "run-1", 2)
     path = save(first, 1)
@@ -445,6 +505,9 @@ def test_a_checkpoint_is_found_by_its_path_its_run_or_the_latest(tmp_path: Path)
     assert find_checkpoint("latest", tmp_path) == newest
     assert find_checkpoint(str(tmp_path / "run-1" / "latest"), None) == newest
     assert find_checkpoint("latest", tmp_path / "run-2") == other
+    # By the time: the first of a run is younger than the second of another.
+    last = save(CheckpointFolder(tmp_path / "deep" / "run-3", 2), 1)
+    assert find_checkpoint("latest", tmp_path) == last
 
 
 @pytest.mark.parametrize(
