@@ -117,6 +117,9 @@ class Story:
             case Alert() as alert:
                 warning = RunWarning(code=alert.code, level=alert.level, message=alert.message, remedy=alert.remedy)
                 self.warnings[warning] = None
+                # Else the payload would name a folder that is not there.
+                if alert.code == "best_checkpoint_gone":
+                    self.best_saved = None
             case RecoveryMade() as made:
                 self.recoveries.append(RecoveryEntry.model_validate(made.model_dump()))
             case RunTuned(setting=setting) as tuned:

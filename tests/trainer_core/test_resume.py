@@ -219,6 +219,31 @@ def test_the_best_checkpoint_of_the_first_of_a_chain_of_runs_is_that_of_the_last
     assert str(first.run_folder / "epoch-0001/model.safetensors") in [item.path for item in before.ending.artifacts]
 
 
+class Deleting(Channel):
+    """Deletes ``folder`` when an epoch is trained."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def emit(self, data: EventData) -> None:
+        super().emit(data)
+        if isinstance(data, EpochCompleted):
+            shutil.rmtree(self._folder)
+
+
+def test_a_best_checkpoint_that_goes_while_another_run_trains_is_said_and_the_newest_is_the_result(bench):
+    first = best_first(bench)
+    best = first.run_folder / "epoch-0001"
+    config = {**FIRST_IS_BEST, "resumeFrom": str(first.run_folder)}
+    run = bench.train("on", trainingConfig={"epochs": 3}, checkpointConfig=config, channel=Deleting(best))
+    assert run.ending.state == "succeeded"
+    (said,) = (alert for alert in run.of(Alert) if alert.code == "best_checkpoint_gone")
+    assert said.evidence["path"] == str(best)
+    newest = Path(run.of(CheckpointSaved)[-1].path)
+    assert newest / "model.safetensors" in [Path(item.path) for item in run.ending.artifacts]
+
+
 def test_nothing_left_to_train_is_said(bench):
     done = bench.train("done", trainingConfig={"epochs": 1})
     again = bench.train("again", trainingConfig={"epochs": 1}, checkpointConfig={"resumeFrom": str(done.run_folder)})

@@ -1,4 +1,5 @@
-"""The best checkpoint of the run that another one goes on from: it may have been moved or deleted since."""
+"""The best checkpoint of the run that another one goes on from: it may have been moved or deleted since, also while that other
+one trains."""
 
 from pathlib import Path
 
@@ -29,3 +30,17 @@ def say_gone(channel: Channel, epoch: int | None, best_path: str) -> None:
         remedy="To keep it, resume from the folder of the run that it is in.",
         path=best_path,
     )
+
+
+def find_result(channel: Channel, epoch: int | None, best_path: str | None, latest_path: str | None) -> str | None:
+    """The checkpoint that the result of a run is of, once it has ended: its best one, that of ``epoch``. The newest where there is
+    none, or where it was deleted since, which is said."""
+    if best_path is None or find_best(best_path, None) is not None:
+        return best_path or latest_path
+    channel.warn(
+        "best_checkpoint_gone",
+        f"The best checkpoint, that of epoch {epoch}, was there and is not any more: the result is the newest one.",
+        remedy="Keep the folder of a run for as long as others go on from it.",
+        path=best_path,
+    )
+    return latest_path

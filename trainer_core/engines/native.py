@@ -13,6 +13,7 @@ from schemas.result import Artifact
 from trainer_core.arguments import invalid
 from trainer_core.channel import Channel, FileChannel
 from trainer_core.checkpoints.artifacts import weights, write_preprocessing
+from trainer_core.checkpoints.former_best import find_result
 from trainer_core.export.exporting import build_exporting
 from trainer_core.failure import Failure
 from trainer_core.loop.assemble import assemble
@@ -109,18 +110,22 @@ def _train(around: Surroundings) -> Ending:
             trainer.close()
     assert state != "running"
     ending = _stopped(around) if state == "stopped" else Ending(state)
+    if not around.ranks.first:
+        return ending
+    saving = trainer.saving
+    kept = find_result(around.channel, trainer.best.epoch, saving.best_path, saving.latest_path)
     return replace(
-        ending, artifacts=[*_artifacts(around, material, trainer), *_exports(around, material, trainer, ending)]
+        ending, artifacts=[*_artifacts(around, material, trainer, kept), *_exports(around, material, kept, ending)]
     )
 
 
-def _exports(around: Surroundings, material: Material, trainer: Trainer, ending: Ending) -> list[Artifact]:
-    """Made by the first rank of what is kept: the training ended, or was stopped to be its result."""
+def _exports(around: Surroundings, material: Material, kept: str | None, ending: Ending) -> list[Artifact]:
+    """Made of the checkpoint that is ``kept``: the training ended, or was stopped to be its result."""
     why = ending.reason or Stop.reason(Path(around.assignment.attempt_folder))
-    if not around.ranks.first or (ending.state == "stopped" and why != "stopped"):
+    if ending.state == "stopped" and why != "stopped":
         return []
     exporting = build_exporting(around.assignment, material.data, around.channel, around.stop)
-    return exporting.run(_kept(trainer))
+    return exporting.run(kept)
 
 
 def _stopped(around: Surroundings) -> Ending:
@@ -132,19 +137,12 @@ def _stopped(around: Surroundings) -> Ending:
     return Ending("stopped", reason=reason)
 
 
-def _artifacts(around: Surroundings, material: Material, trainer: Trainer) -> list[Artifact]:
-    """Written by the first rank; the weights are those of the best checkpoint, or, without one, of the newest."""
-    if not around.ranks.first:
-        return []
+def _artifacts(around: Surroundings, material: Material, trainer: Trainer, kept: str | None) -> list[Artifact]:
+    """Files beside the checkpoints, and the weights of the one that is ``kept``."""
     run_folder = Path(around.assignment.run_folder)
     preprocessing = write_preprocessing(run_folder, material.data.preprocessing)
     summary = write_summary(run_folder, material.preparation.summary())
-    return [*preprocessing, summary, *trainer.profiling.artifacts, *weights(_kept(trainer))]
-
-
-def _kept(trainer: Trainer) -> str | None:
-    """The checkpoint that the result is of: the best one, or the newest."""
-    return trainer.saving.best_path or trainer.saving.latest_path
+    return [*preprocessing, summary, *trainer.profiling.artifacts, *weights(kept)]
 
 
 def _check_device(name: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from schemas.assignment import Assignment
 from trainer_core.channel import Channel
 from trainer_core.checkpoints.artifacts import weights, write_preprocessing
+from trainer_core.checkpoints.former_best import find_result
 from trainer_core.estimators.announcing import announce
 from trainer_core.estimators.assemble import assemble
 from trainer_core.estimators.checkpoint import MODEL_FILE
@@ -27,4 +28,5 @@ def train(assignment: Assignment, channel: Channel, stop: Stop) -> Ending:
         resume(assignment.request.checkpoint_config, run, channel)
     state = run.go()
     preprocessing = write_preprocessing(Path(assignment.run_folder), material.data.preprocessing)
-    return Ending(state, [*preprocessing, *weights(run.best_path or run.latest_path, MODEL_FILE)])
+    kept = find_result(channel, run.best.epoch, run.best_path, run.latest_path)
+    return Ending(state, [*preprocessing, *weights(kept, MODEL_FILE)])

@@ -212,6 +212,9 @@ def test_a_restored_run_has_the_whole_curve_and_forgets_what_is_trained_again():
     assert payload.checkpoint_path == "/old/epoch-1"
 
 
+GONE = Alert(code="best_checkpoint_gone", level="warning", message="gone")
+
+
 @pytest.mark.parametrize(
     ("said", "path"),
     [
@@ -221,8 +224,9 @@ def test_a_restored_run_has_the_whole_curve_and_forgets_what_is_trained_again():
         ([saved("a", True), saved("b", True), saved("c")], "b"),
         ([RunRestored(path="r", epoch=1, step=1, history=[])], "r"),
         ([RunRestored(path="r", epoch=1, step=1, history=[], best_path="best"), saved("a")], "best"),
+        ([RunRestored(path="r", epoch=1, step=1, history=[], best_path="best"), saved("a"), GONE], "a"),
     ],
-    ids=["none", "latest", "best", "latest best", "restored", "restored best"],
+    ids=["none", "latest", "best", "latest best", "restored", "restored best", "restored best that was deleted since"],
 )
 def test_the_checkpoint_is_the_best_else_the_latest(said: list[EventData], path: str):
     assert fold(story(*said), SUCCEEDED, ROW).checkpoint_path == path
