@@ -21,6 +21,9 @@ from trainer_core.models.user_code import user_place
 
 _AGAIN = "submit again with resumeFrom set to the run's folder: nothing is trained again"
 
+# Functions of torch that no program can have in it.
+_PACKING = frozenset({"pack_padded_sequence", "pack_sequence", "pad_packed_sequence"})
+
 # Of a program: what is in its file beside the weights, with room to spare.
 _BESIDE_WEIGHTS = 1 << 20
 
@@ -97,4 +100,13 @@ def _failure(error: Exception, format: ExportFormat, stage: ExportStage, model_p
     place = user_place(error, model_path)
     where = f", line {place.line} of {model_path.name}" if place is not None else ""
     message = f"This model cannot be exported to {title}: {type(error).__name__} ({stage}{where})."
+    if any(frame.f_code.co_name in _PACKING for frame, _ in traceback.walk_tb(error.__traceback__)):
+        message = (
+            f"This model cannot be exported to {title} ({stage}{where}): it packs sequences, and how many steps each has are numbers "
+            "that torch.export does not know."
+        )
+        move = (
+            f"Leave the padding in where torch.compiler.is_exporting() is true, or take the safetensors; then {_AGAIN}."
+        )
+        return Failure("export_failed", message, next_move=move, place=place, detail=detail)
     return Failure("export_failed", message, place=place, detail=detail)

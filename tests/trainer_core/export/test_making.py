@@ -31,6 +31,10 @@ from trainer_core.models.file import ModelFile
 FIXED = "return self.layer(x) + torch.zeros(len(x), 1)"
 BRANCHES = "return self.layer(x) if x.sum() > 0 else -self.layer(x)"
 COUNTS = "self.calls += 1\n        return self.layer(x) * self.calls"
+PACKS = """lengths = (x != 0).sum(1).clamp(min=1)
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        padded, _ = nn.utils.rnn.pad_packed_sequence(packed, batch_first=True, total_length=6)
+        return self.layer(padded)"""
 MODEL = """
 import torch
 from torch import nn
@@ -99,9 +103,14 @@ def test_a_model_that_writes_into_its_inputs_is_exported(bench: Bench):
     [
         ("torch_export", BRANCHES, "line 12 of model.py"),
         ("torch_export", COUNTS, "does not compute what the model does: its output is off by up to"),
+        (
+            "torch_export",
+            PACKS,
+            "it packs sequences, and how many steps each has are numbers that torch.export does not know",
+        ),
         ("onnx", COUNTS, "does not compute what the model does: its output is off by up to"),
     ],
-    ids=["branches", "counts", "counts in onnx"],
+    ids=["branches", "counts", "packs", "counts in onnx"],
 )
 @pytest.mark.filterwarnings("ignore::FutureWarning:copyreg")
 def test_a_model_that_cannot_be_exported_is_told_why(bench: Bench, format: ExportFormat, forward: str, message: str):
