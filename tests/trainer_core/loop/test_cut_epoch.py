@@ -21,6 +21,7 @@ from trainer_core.loop.ranks import Ranks
 
 ORDER = Order(samples=30, batch_size=10, seed=0, shuffle=True)
 LENGTH = Length(epochs=4, steps_per_epoch=3)
+UNAVERAGED = Averaging(nn.Linear(1, 1))
 
 
 class Judged:
@@ -29,7 +30,7 @@ class Judged:
     def __init__(self, best_path: str | None) -> None:
         self.curve = Curve()
         self.best = Best(WatchedFigure.choose("trainLoss", None, False, ""))
-        self.cut = CutEpoch({"curve": self.curve, "best": self.best}, self.best, Averaging(nn.Linear(1, 1)), Ranks())
+        self.cut = CutEpoch({"curve": self.curve, "best": self.best}, self.best, UNAVERAGED, Ranks())
         self._judge(1, 3.0)
         self.cut.note(best_path)
         self._judge(2, 1.0)
@@ -70,8 +71,8 @@ def test_a_best_epoch_without_a_checkpoint_is_still_the_best():
 def follow(position: Position, state: dict[str, Any]) -> Position:
     """Where a run of three steps to an epoch stands after ``state`` of another."""
     best = Best(WatchedFigure.choose("trainLoss", None, False, ""))
-    cut = CutEpoch({}, best, Averaging(nn.Linear(1, 1)), Ranks())
-    assert Continuation(position, ORDER, LENGTH, cut).follow(state, "best") == "best"
+    cut = CutEpoch({}, best, UNAVERAGED, Ranks())
+    assert Continuation(position, ORDER, LENGTH, cut, UNAVERAGED).follow(state, "best") == "best"
     return position
 
 
@@ -96,9 +97,9 @@ def test_steps_are_counted_anew_where_the_batches_are_others(state, step):
 
 def test_a_quick_try_counts_and_measures_from_nothing():
     best = Best(WatchedFigure.choose("trainLoss", None, False, ""))
-    cut = CutEpoch({}, best, Averaging(nn.Linear(1, 1)), Ranks())
+    cut = CutEpoch({}, best, UNAVERAGED, Ranks())
     position, figures = Position(), build_figures("regression", torch.device("cpu"))
-    quick = QuickTry(position, ORDER, LENGTH, cut, counted={"position": position}, figures=figures)
+    quick = QuickTry(position, ORDER, LENGTH, cut, UNAVERAGED, counted={"position": position}, figures=figures)
     position.advance(stepped=True)
     figures.update(torch.ones(2), torch.ones(2), torch.tensor(4.0), torch.tensor(2.0))
     assert quick.follow(SAME, "best") is None
