@@ -252,22 +252,16 @@ def spoil(change: Callable[[Any, int, int, Trainer], Any]) -> Callable[[Trainer]
     return inject
 
 
-def replaced(batch: Any, **parts: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(batch, **parts)
-
-
 def corrupt(batch: Any, step: int, epoch: int, trainer: Trainer) -> Any:
     """One batch, in the middle of the run, a hundred times as large as it was."""
     hit = step == trainer.length.total_steps // 2
-    return replaced(batch, inputs=batch.inputs * 100) if hit and batch.inputs.is_floating_point() else batch
+    return batch._replace(inputs=batch.inputs * 100) if hit and batch.inputs.is_floating_point() else batch
 
 
 def shuffle_labels(batch: Any, step: int, epoch: int, trainer: Trainer) -> Any:
     """Labels, from the middle of the run on, in another order than the samples."""
     late = epoch >= trainer.length.epochs // 2
-    return replaced(batch, targets=batch.targets[torch.randperm(len(batch.targets))]) if late else batch
+    return batch._replace(targets=batch.targets[torch.randperm(len(batch.targets))]) if late else batch
 
 
 def delay(batch: Any, step: int, epoch: int, trainer: Trainer) -> Any:
