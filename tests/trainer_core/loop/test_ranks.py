@@ -78,7 +78,7 @@ def test_parameters_without_a_gradient_are_looked_for_where_there_may_be_some(
 ) -> None:
     """Elsewhere a pass that leaves one out is refused."""
     model = nn.ModuleList([nn.Linear(3, 2), nn.Linear(3, 2)])
-    model.forward = lambda x: model[0](x).sum()  # type: ignore[method-assign]
+    model.forward = lambda x: model[0](x).sum()
     network = group.wrap(model, lambda: uses_all, pytest.fail)
     assert isinstance(network, nn.parallel.DistributedDataParallel)
     assert network.find_unused_parameters == searches
